@@ -1,0 +1,47 @@
+# Everything a user needs: `make repro` and `make test` set up what they need by themselves.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup repro test lint format ui bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv, install the pinned packages, build Horovod once (cached wheel)
+
+$(READY): requirements.txt constraints.txt tools/setup.sh tools/build_horovod.sh tools/cxx20.sh
+	@PYTHON="$(PYTHON)" tools/setup.sh $(VENV)
+	@touch $@
+
+repro: $(READY) ## rerun the whole study (dvc repro); open results/report.html afterwards
+	@tools/repro.sh
+
+test: $(READY) ## run the test suite: unit, parallel (two Horovod ranks), pipeline (a tiny dvc repro)
+	@$(BIN)/python -m pytest tests
+
+lint: $(READY) ## ruff (style, format) and strict mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(READY) ## let ruff rewrite what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+ui: $(READY) ## open the MLflow store on http://127.0.0.1:5000 (PORT=... for another port)
+	@tools/ui.sh $(or $(PORT),5000)
+
+bench: $(READY) ## micro-benchmarks: codec and training step, printed as ratios
+	@$(BIN)/python -m benchmarks.codec
+	@$(BIN)/python -m benchmarks.step
+	@$(BIN)/python -m benchmarks.training
+
+clean: ## remove .venv, checkpoints, prepared data and caches (results/, mlflow.db and the wheel cache stay)
+	rm -rf $(VENV) checkpoints data .pytest_cache .mypy_cache .ruff_cache .hypothesis build

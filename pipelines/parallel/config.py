@@ -1,0 +1,63 @@
+"""Parameters of the distributed runs: sections `distributed` and `methods` of params.yaml."""
+
+import re
+from dataclasses import dataclass
+
+from pipelines.config import require
+
+HOST_PATTERN = re.compile(r"^[A-Za-z0-9._-]+:[1-9][0-9]*$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistributedConfig:
+    """How and where the distributed runs train; section `distributed`."""
+
+    models: tuple[str, ...]
+    """Models to train with every method, by registered name; the first matrix axis of the DVC stage."""
+    methods: tuple[str, ...]
+    """Keys of the section `methods`; the second matrix axis of the DVC stage."""
+    workers: int
+    """Number of workers (Horovod ranks) that the stage launches."""
+    hosts: str | None
+    """Hosts and slots as horovodrun takes them (`a:2,b:2`); null: all workers on localhost."""
+    network_interface: str | None
+    """Network interface that Gloo listens on (`eth0`); null: Horovod chooses."""
+    batch_size: int
+    """Samples per worker and step; the learning rate is scaled by global batch / recipe.batch_size."""
+    epochs: int
+    """Passes over the training part, all workers together."""
+    warmup_steps: int
+    """Steps at the start that the medians leave out (allocation, first uncompressed step, caches)."""
+    local_steps: int
+    """Timed steps without any exchange before the training: the one-worker reference of the speed-up."""
+    threads_per_worker: int
+    """Intra-op threads of torch in each worker."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges; raises FieldError."""
+        require(bool(self.models), "models", self.models, "at least one registered model name")
+        require(bool(self.methods), "methods", self.methods, "at least one key of the section methods")
+        require(self.workers >= 2, "workers", self.workers, "a whole number of at least 2")
+        for key in ("batch_size", "epochs", "local_steps", "threads_per_worker"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
+        require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "a whole number of at least 0")
+        if self.hosts is not None:
+            self._check_hosts(self.hosts)
+
+    def _check_hosts(self, hosts: str) -> None:
+        entries = hosts.split(",")
+        require(
+            all(HOST_PATTERN.match(entry) for entry in entries),
+            "hosts",
+            hosts,
+            "null or HOST:SLOTS,HOST:SLOTS",
+        )
+        slots = sum(int(entry.rpartition(":")[2]) for entry in entries)
+        require(
+            slots >= self.workers, "hosts", hosts, f"at least {self.workers} slots for distributed.workers"
+        )
+
+    @property
+    def host_slots(self) -> str:
+        """The hosts as horovodrun takes them."""
+        return self.hosts or f"localhost:{self.workers}"

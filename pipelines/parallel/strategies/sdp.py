@@ -1,0 +1,19 @@
+"""Plain synchronous data parallelism, fp32 on the wire: the reference."""
+
+from typing import Any
+
+import horovod.torch as hvd
+from torch import nn
+
+from pipelines.parallel.metered import Compression
+from pipelines.parallel.strategy import STRATEGIES
+from pipelines.parallel.synchronous import SynchronousStrategy
+
+
+@STRATEGIES.register("sdp")
+class Sdp(SynchronousStrategy):
+    """Averages the gradients in fp32."""
+
+    def make_compression(self, _model: nn.Module, /) -> tuple[Compression, Any]:
+        """Return Horovod's no-op compression."""
+        return hvd.Compression.none, hvd.Average

@@ -1,0 +1,96 @@
+"""The interface of a parallel strategy: how the workers' gradients become one update.
+
+A strategy is one module in `pipelines.parallel.strategies` with a class registered in `STRATEGIES` and a
+frozen dataclass `Options` for its parameters. The worker knows this interface only.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from pipelines.config import load_yaml
+from pipelines.config.loader import from_mapping
+from pipelines.errors import UserError
+from pipelines.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """The options of a strategy that has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCost:
+    """What the last step spent on one worker beside computing."""
+
+    encode_seconds: float
+    decode_seconds: float
+    wire_bytes: int
+    """Payload that the worker handed to the collectives, headers and scales included."""
+
+
+class Strategy(ABC):
+    """One way to train a model on several workers.
+
+    The worker calls `attach` once, and then in every step, after the backward pass, `wait` and `update`.
+    """
+
+    Options: ClassVar[type] = NoOptions
+    """Frozen dataclass of the strategy's parameters (keys of its entry in the section `methods`)."""
+    replicas_identical: ClassVar[bool] = True
+    """Whether all workers hold bit-identical parameters after every step."""
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+    @abstractmethod
+    def attach(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Add hooks to `model` and wrap `optimizer`; the workers' parameters are equal here."""
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Block until what the next update needs has arrived (nothing for asynchronous strategies)."""
+
+    @abstractmethod
+    def update(self) -> None:
+        """Apply the update to the model's parameters."""
+
+    @abstractmethod
+    def step_cost(self) -> StepCost:
+        """Return and reset the cost since the last call."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs beside the model and the inner optimizer."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        if state:
+            raise ValueError(f"{type(self).__name__} keeps no state, yet got the keys {sorted(state)}")
+
+
+STRATEGIES: Registry[type[Strategy]] = Registry("parallel strategy", "methods.*.strategy")
+
+
+def build_strategy(method: str, params: Path) -> tuple[Strategy, dict[str, Any]]:
+    """Build the strategy that the entry `methods.<method>` of the file `params` describes.
+
+    Returns the strategy and the entry. Raises UserError in one line on an unknown method, strategy or option.
+    """
+    methods = load_yaml(params).get("methods")
+    if not isinstance(methods, dict) or method not in methods:
+        known = ", ".join(map(str, methods)) if isinstance(methods, dict) else "none"
+        raise UserError(
+            f"{params}: distributed.methods: {method!r} is no key of the section methods; keys: {known}"
+        )
+    where = f"{params}: methods.{method}"
+    entry = methods[method]
+    if not isinstance(entry, dict) or not isinstance(entry.get("strategy"), str):
+        raise UserError(f"{where}.strategy: this key is missing; allowed: {', '.join(STRATEGIES)}")
+    strategy = STRATEGIES[entry["strategy"]]
+    given = {key: value for key, value in entry.items() if key != "strategy"}
+    return strategy(from_mapping(strategy.Options, given, where)), entry

@@ -1,0 +1,293 @@
+"""One worker (Horovod rank) of a distributed run: trains, times every step, rank 0 writes the row."""
+
+import copy
+import csv
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import horovod.torch as hvd
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from pipelines.data import Batches, PreparedData, load_prepared
+from pipelines.errors import UserError
+from pipelines.models import build_model, count_parameters
+from pipelines.parallel import checkpoint, replicas, strategies  # noqa: F401  registers the strategies
+from pipelines.parallel.job import Job
+from pipelines.parallel.metered import seconds_now
+from pipelines.parallel.progress import report_progress
+from pipelines.parallel.strategy import build_strategy
+from pipelines.parallel.times import StepTimes, as_array, interquartile_range, slowest_worker, summarise
+from pipelines.provenance import provenance
+from pipelines.tracking import NullTracker, Tracker, open_run
+from pipelines.training import build_optimizer, learning_rate_at, predict_logits
+
+
+class Worker:
+    """The state of one rank: model, strategy, batches, and what was measured so far."""
+
+    def __init__(self, job: Job) -> None:
+        config = job.distributed
+        self.job = job
+        self.rank, self.num_workers = hvd.rank(), hvd.size()
+        self.device = (
+            torch.device("cuda", hvd.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
+        )
+        torch.set_num_threads(config.threads_per_worker)
+        self.data: PreparedData = load_prepared(job.data_folder)
+        scale = job.learning_rate_scale(self.num_workers)
+        self.recipe = replace(
+            job.recipe,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            learning_rate=job.recipe.learning_rate * scale,
+        )
+        self.model = self._build_model()
+        self.strategy, self.method_entry = build_strategy(job.method, job.params)
+        self.batches = self._batches()
+        self.epoch = 0
+        self.history: list[dict[str, float | int]] = []
+        self.steps: list[StepTimes] = []
+        self.wire_bytes: list[int] = []
+        self.local_seconds = self._time_local_steps()
+        self.optimizer = build_optimizer(self.model, self.recipe)
+        self.strategy.attach(self.model, self.optimizer)
+        self.fingerprint = job.fingerprint(self.method_entry, self.data.checksum, self.num_workers)
+
+    def _build_model(self) -> nn.Module:
+        model = build_model(
+            self.job.model,
+            num_channels=self.data.num_channels,
+            num_classes=self.data.num_classes,
+            image_size=self.data.image_size,
+            densenet=self.job.densenet,
+            seed=self.recipe.seed,
+        ).to(self.device)
+        hvd.broadcast_parameters(model.state_dict(), root_rank=0)
+        return model
+
+    def _batches(self) -> Batches:
+        batches = Batches(
+            self.data.train,
+            self.recipe.batch_size,
+            mean=self.data.mean,
+            std=self.data.std,
+            seed=self.recipe.seed,
+            device=self.device,
+            augment=self.recipe.augment,
+            shuffle=True,
+            drop_last=True,
+            rank=self.rank,
+            num_workers=self.num_workers,
+        )
+        if len(batches) == 0:
+            raise UserError(
+                f"distributed.batch_size: {self.recipe.batch_size} is not allowed; allowed: at most "
+                f"{len(self.data.train) // self.num_workers} ({len(self.data.train)} training samples "
+                f"over {self.num_workers} workers)"
+            )
+        return batches
+
+    def _time_local_steps(self) -> list[float]:
+        """Time steps without any exchange on a copy of the model, on all workers at once: the reference."""
+        model = copy.deepcopy(self.model).train()
+        optimizer = build_optimizer(model, self.recipe)
+        images, labels = next(iter(self.batches))
+        hvd.barrier()
+        seconds = []
+        for _ in range(self.job.distributed.warmup_steps + self.job.distributed.local_steps):
+            start = seconds_now(self.device)
+            optimizer.zero_grad()
+            cross_entropy(model(images), labels).backward()
+            optimizer.step()
+            seconds.append(seconds_now(self.device) - start)
+        hvd.barrier()
+        return seconds[self.job.distributed.warmup_steps :]
+
+    def resume(self) -> None:
+        """Continue after the last epoch that every rank has on disk, if there is one."""
+        payload = checkpoint.load_common(self.job.checkpoint_folder, self.fingerprint)
+        if payload is None:
+            return
+        self.model.load_state_dict(payload["model"])
+        self.optimizer.load_state_dict(payload["optimizer"])
+        self.strategy.load_state_dict(payload["strategy"])
+        self.epoch = payload["epoch"]
+        self.history = payload["history"]
+        self.steps = [StepTimes(*step) for step in payload["steps"]]
+        self.wire_bytes = payload["wire_bytes"]
+        self.local_seconds = payload["local_seconds"]
+
+    def save(self) -> None:
+        """Write this rank's checkpoint of the finished epoch."""
+        payload = {
+            "fingerprint": self.fingerprint,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "strategy": self.strategy.state_dict(),
+            "epoch": self.epoch,
+            "history": self.history,
+            "steps": [tuple(asdict(step).values()) for step in self.steps],
+            "wire_bytes": self.wire_bytes,
+            "local_seconds": self.local_seconds,
+        }
+        checkpoint.save(self.job.checkpoint_folder, self.epoch, payload)
+
+    def train_epoch(self) -> dict[str, float | int]:
+        """Train one epoch; returns its history row (losses averaged over the workers)."""
+        self.model.train()
+        self.batches.set_epoch(self.epoch)
+        total_loss = torch.zeros((), dtype=torch.float64)
+        begin = seconds_now(self.device)
+        for index, (images, labels) in enumerate(self.batches):
+            rate = learning_rate_at(self.recipe, self.epoch + index / len(self.batches))
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            total_loss += self.train_step(images, labels)
+            report_progress(self.rank, self.epoch * len(self.batches) + index + 1, self.total_steps)
+        seconds = seconds_now(self.device) - begin
+        mean_loss = float(hvd.allreduce(total_loss / len(self.batches), name="loss", op=hvd.Average))
+        if not np.isfinite(mean_loss):
+            raise UserError(
+                f"the training loss of {self.job.name} became {mean_loss} in epoch {self.epoch + 1}; "
+                f"lower recipe.learning_rate (now {self.job.recipe.learning_rate})"
+            )
+        self.epoch += 1
+        return {"epoch": self.epoch, "learning_rate": rate, "train_loss": mean_loss, "seconds": seconds}
+
+    @property
+    def total_steps(self) -> int:
+        """Number of steps of the whole run."""
+        return self.job.distributed.epochs * len(self.batches)
+
+    def train_step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+        """Make one step and record its parts; returns the loss."""
+        start = seconds_now(self.device)
+        self.optimizer.zero_grad()
+        loss = cross_entropy(self.model(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        waiting = seconds_now(self.device)
+        self.strategy.wait()
+        arrived = seconds_now(self.device)
+        self.strategy.update()
+        end = seconds_now(self.device)
+        cost = self.strategy.step_cost()
+        communication = arrived - waiting - cost.decode_seconds
+        self.steps.append(
+            StepTimes(
+                step=end - start,
+                compute=end - start - cost.encode_seconds - cost.decode_seconds - communication,
+                encode=cost.encode_seconds,
+                communication=communication,
+                decode=cost.decode_seconds,
+            )
+        )
+        self.wire_bytes.append(cost.wire_bytes)
+        return float(loss.detach())
+
+    def evaluate(self, split: str) -> tuple[float, float]:
+        """Return loss and accuracy of this rank's model on a split."""
+        labels = getattr(self.data, split).labels
+        logits = predict_logits(
+            self.model, getattr(self.data, split), self.data, batch_size=512, device=self.device
+        )
+        accuracy = (logits.argmax(1) == labels).double().mean()
+        return float(cross_entropy(logits, labels)), float(accuracy)
+
+
+def run_worker(job: Job) -> None:
+    """Train `job` on this Horovod rank; rank 0 writes the row, the history and the final weights.
+
+    Writes `job.result_file`, `job.history_file` and `job.checkpoint_folder`/model.pt.
+    """
+    hvd.init()
+    tags = {"model": job.model, "method": job.method}
+    if hvd.rank() == 0:
+        with open_run(job.tracking, "distributed", job.name, tags) as tracker:
+            _run(job, tracker)
+    else:
+        _run(job, NullTracker())
+    hvd.shutdown()
+
+
+def _run(job: Job, tracker: Tracker) -> None:
+    worker = Worker(job)
+    worker.resume()
+    tracker.log_params(
+        {"model": job.model, "workers": worker.num_workers}
+        | {f"method.{key}": value for key, value in worker.method_entry.items()}
+        | {f"distributed.{key}": value for key, value in asdict(job.distributed).items()}
+    )
+    while worker.epoch < job.distributed.epochs:
+        row = worker.train_epoch()
+        replicas.average_buffers(worker.model)
+        row["validation_loss"], row["validation_accuracy"] = worker.evaluate("validation")
+        worker.history.append(row)
+        tracker.log_metrics({k: float(v) for k, v in row.items() if k != "epoch"}, step=worker.epoch)
+        worker.save()
+    identical = replicas.replicas_identical(worker.model)
+    if worker.strategy.replicas_identical and not identical:
+        raise RuntimeError(f"{job.name}: the workers' parameters differ after a synchronous run")
+    row = _result_row(worker, identical)
+    if worker.rank == 0:
+        _write_row(job.result_file, row)
+        _write_history(job.history_file, worker.history)
+        tracker.log_metrics({k: float(v) for k, v in row.items() if isinstance(v, int | float)}, step=None)
+    checkpoint.finish(job.checkpoint_folder, worker.model.state_dict())
+
+
+def _result_row(worker: Worker, identical: bool) -> dict[str, Any]:
+    """Assemble the run's flat row (a collective: the step times of all workers are gathered)."""
+    config = worker.job.distributed
+    warmup = min(config.warmup_steps, len(worker.steps) - 1)
+    times = slowest_worker(np.stack(hvd.allgather_object(as_array(worker.steps))))
+    local = np.stack(hvd.allgather_object(np.array(worker.local_seconds))).max(axis=0).tolist()
+    test_loss, test_accuracy = worker.evaluate("test")
+    gradient_bytes = sum(p.numel() * p.element_size() for p in worker.model.parameters() if p.requires_grad)
+    wire_bytes = float(np.median(worker.wire_bytes[warmup:]))
+    return {
+        "model": worker.job.model,
+        "method": worker.job.method,
+        **worker.method_entry,
+        "workers": worker.num_workers,
+        "hosts": len(set(hvd.allgather_object(os.uname().nodename))),
+        "batch_size_per_worker": config.batch_size,
+        "threads_per_worker": torch.get_num_threads(),
+        "epochs": config.epochs,
+        "steps": len(worker.steps),
+        **summarise(times[warmup:]),
+        "local_step_seconds_median": float(np.median(local)),
+        "local_step_seconds_iqr": interquartile_range(local),
+        "wire_bytes_per_step": wire_bytes,
+        "gradient_bytes": gradient_bytes,
+        "compression_ratio": gradient_bytes / wire_bytes,
+        "parameters": count_parameters(worker.model),
+        "train_seconds": float(sum(row["seconds"] for row in worker.history)),
+        "train_loss": worker.history[-1]["train_loss"],
+        "validation_accuracy": worker.history[-1]["validation_accuracy"],
+        "test_loss": test_loss,
+        "test_accuracy": test_accuracy,
+        "replicas_identical": identical,
+        "seed": worker.recipe.seed,
+        "data": worker.data.name,
+        "data_checksum": worker.data.checksum,
+        **provenance(worker.device),
+    }
+
+
+def _write_row(path: Path, row: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_history(path: Path, history: list[dict[str, float | int]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)

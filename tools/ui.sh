@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Serve the MLflow store that the stages write to (MLFLOW_TRACKING_URI is honoured) on 127.0.0.1.
+set -euo pipefail
+port=$1
+store=${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
+case "$store" in
+    http*) echo "MLFLOW_TRACKING_URI is a server: open $store in a browser"; exit 0 ;;
+esac
+[ "$store" != sqlite:///mlflow.db ] || [ -f mlflow.db ] || { echo "error: no runs yet (mlflow.db is missing); run 'make repro' first" >&2; exit 1; }
+echo "MLflow UI on http://127.0.0.1:$port (Ctrl-C ends it)"
+export MLFLOW_DISABLE_TELEMETRY=true
+exec mlflow ui --backend-store-uri "$store" --host 127.0.0.1 --port "$port"
