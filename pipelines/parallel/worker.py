@@ -1,11 +1,8 @@
 """One worker (Horovod rank) of a distributed run: trains, times every step, rank 0 writes the row."""
 
 import copy
-import csv
-import json
 import os
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import horovod.torch as hvd
@@ -24,6 +21,7 @@ from pipelines.parallel.progress import report_progress
 from pipelines.parallel.strategy import build_strategy
 from pipelines.parallel.times import StepTimes, as_array, interquartile_range, slowest_worker, summarise
 from pipelines.provenance import provenance
+from pipelines.results import write_csv, write_json
 from pipelines.tracking import NullTracker, Tracker, open_run
 from pipelines.training import build_optimizer, learning_rate_at, predict_logits
 
@@ -235,8 +233,8 @@ def _run(job: Job, tracker: Tracker) -> None:
         raise RuntimeError(f"{job.name}: the workers' parameters differ after a synchronous run")
     row = _result_row(worker, identical)
     if worker.rank == 0:
-        _write_row(job.result_file, row)
-        _write_history(job.history_file, worker.history)
+        write_json(job.result_file, row)
+        write_csv(job.history_file, worker.history)
         tracker.log_metrics({k: float(v) for k, v in row.items() if isinstance(v, int | float)}, step=None)
     checkpoint.finish(job.checkpoint_folder, worker.model.state_dict())
 
@@ -278,16 +276,3 @@ def _result_row(worker: Worker, identical: bool) -> dict[str, Any]:
         "data_checksum": worker.data.checksum,
         **provenance(worker.device),
     }
-
-
-def _write_row(path: Path, row: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
-
-
-def _write_history(path: Path, history: list[dict[str, float | int]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(history[0]))
-        writer.writeheader()
-        writer.writerows(history)

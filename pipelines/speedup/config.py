@@ -1,0 +1,20 @@
+"""Parameters of the speed-up analysis: section `speedup` of params.yaml."""
+
+from dataclasses import dataclass
+
+from pipelines.config import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedupConfig:
+    """What the speed-up stage predicts beside what was measured; section `speedup`."""
+
+    reference: str
+    """Method that the others are compared with; a key of the section `methods`."""
+    links_mbit_per_second: tuple[float, ...]
+    """Bandwidths of the links for which step times are predicted, in Mbit/s."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges; raises FieldError."""
+        links = self.links_mbit_per_second
+        require(all(link > 0 for link in links), "links_mbit_per_second", links, "numbers above 0 (Mbit/s)")

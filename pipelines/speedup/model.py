@@ -1,0 +1,83 @@
+"""Speed-up rows: what was measured, and what the measured parts predict for slower links.
+
+Terms, per model and method, with N workers and the same number b of samples per worker and step:
+
+- local step: a step without any exchange, timed in the same run on all workers at once;
+- acceleration ratio = samples per second of N workers / samples per second of one worker
+  = N * local step / step;
+- ratio to the reference method = its step / this method's step.
+
+The prediction for a link of bandwidth B replaces the measured exposed communication by the time that a ring
+all-reduce needs for the payload, 2 (N - 1) / N * bytes / B (Patarasuk & Yuan 2009), and overlaps none of it with
+the backward pass: an upper bound of the step, marked `predicted`. The packet headers (about 4 % on
+Ethernet) and latencies are left out.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pipelines.errors import UserError
+from pipelines.speedup.config import SpeedupConfig
+
+Row = dict[str, Any]
+
+BITS_PER_BYTE = 8
+BITS_PER_MEGABIT = 1e6
+
+
+def ring_allreduce_seconds(num_bytes: float, workers: int, mbit_per_second: float) -> float:
+    """Return the seconds that a ring all-reduce of `num_bytes` per worker takes on the slowest link."""
+    moved = 2 * (workers - 1) / workers * num_bytes
+    return moved * BITS_PER_BYTE / (mbit_per_second * BITS_PER_MEGABIT)
+
+
+def speedup_rows(measured: list[Row], config: SpeedupConfig) -> list[Row]:
+    """Return a row per model, method and link: the measured link first, then the predicted ones.
+
+    `measured` are rows of the distributed runs. Raises UserError where the reference method has no row.
+    """
+    links: tuple[float | None, ...] = (None, *config.links_mbit_per_second)
+    rows = [_row(run, link) for link in links for run in measured]
+    references = {(row["model"], row["link"]): row for row in rows if row["method"] == config.reference}
+    for row in rows:
+        reference = references.get((row["model"], row["link"]))
+        if reference is None:
+            methods = ", ".join(sorted({run["method"] for run in measured}))
+            raise UserError(
+                f"speedup.reference: {config.reference!r} was not run for {row['model']}; methods run: {methods}"
+            )
+        row["acceleration_over_reference"] = reference["step_seconds"] / row["step_seconds"]
+    return sorted(rows, key=lambda row: (_order(measured, "model", row), row["source"], str(row["link"])))
+
+
+def _order(measured: Iterable[Row], key: str, row: Row) -> int:
+    """Position of the row's model among the measured ones, to keep the depths in their order."""
+    return list(dict.fromkeys(run[key] for run in measured)).index(row[key])
+
+
+def _row(run: Row, link: float | None) -> Row:
+    """Build one row: measured where `link` is None, else predicted for that many Mbit/s."""
+    communication = run["communication_seconds_median"]
+    step = run["step_seconds_median"]
+    if link is not None:
+        communication = ring_allreduce_seconds(run["wire_bytes_per_step"], run["workers"], link)
+        step = sum(run[f"{part}_seconds_median"] for part in ("compute", "encode", "decode")) + communication
+    local = run["local_step_seconds_median"]
+    samples = run["workers"] * run["batch_size_per_worker"]
+    return {
+        "model": run["model"],
+        "method": run["method"],
+        "workers": run["workers"],
+        "link": "measured" if link is None else f"{link:g}mbit",
+        "source": "measured" if link is None else "predicted",
+        "step_seconds": step,
+        "compute_seconds": run["compute_seconds_median"],
+        "encode_seconds": run["encode_seconds_median"],
+        "communication_seconds": communication,
+        "decode_seconds": run["decode_seconds_median"],
+        "local_step_seconds": local,
+        "wire_bytes_per_step": run["wire_bytes_per_step"],
+        "samples_per_second": samples / step,
+        "epoch_seconds": run["steps"] / run["epochs"] * step,
+        "acceleration_ratio": run["workers"] * local / step,
+    }

@@ -1,0 +1,53 @@
+"""The speed-up stage: collect the distributed rows, derive the speed-up rows, draw them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.results import Row, nested, read_json, write_json
+from pipelines.speedup.config import SpeedupConfig
+from pipelines.speedup.figures import draw_acceleration_by_link, draw_step_parts
+from pipelines.speedup.model import speedup_rows
+from pipelines.tracking import Tracker
+
+DISTRIBUTED_VALUES = ("test_accuracy", "test_loss", "train_loss", "wire_bytes_per_step")
+SPEEDUP_VALUES = ("acceleration_ratio", "acceleration_over_reference", "step_seconds")
+
+
+def analyse(
+    models: Sequence[str],
+    methods: Sequence[str],
+    config: SpeedupConfig,
+    *,
+    results: Path,
+    tracker: Tracker,
+) -> list[Row]:
+    """Collect `results`/distributed/MODEL-METHOD.json, write the tables and figures, return the speed-up rows.
+
+    Writes in `results`: distributed.json and speedup.json (lists of flat rows), distributed.metrics.json and
+    speedup.metrics.json (nested, for `dvc metrics`), figures/step_parts.png, figures/acceleration_by_link.png.
+    """
+    runs = [
+        read_json(results / "distributed" / f"{model}-{method}.json")
+        for model in models
+        for method in methods
+    ]
+    rows = speedup_rows(runs, config)
+    write_json(results / "distributed.json", runs)
+    write_json(results / "speedup.json", rows)
+    measured = [row for row in rows if row["source"] == "measured"]
+    write_json(results / "distributed.metrics.json", nested(runs, ("model", "method"), DISTRIBUTED_VALUES))
+    write_json(results / "speedup.metrics.json", nested(measured, ("model", "method"), SPEEDUP_VALUES))
+    figures = [results / "figures/step_parts.png", results / "figures/acceleration_by_link.png"]
+    draw_step_parts(rows, figures[0])
+    draw_acceleration_by_link(rows, figures[1])
+    for figure in figures:
+        tracker.log_figure(figure)
+    tracker.log_metrics(
+        {
+            f"{row['model']}.{row['method']}.{value}": row[value]
+            for row in measured
+            for value in SPEEDUP_VALUES
+        },
+        step=None,
+    )
+    return rows
