@@ -7,13 +7,12 @@ started by hand as well: `horovodrun -np 4 -H a:2,b:2 python -m stages.distribut
 import argparse
 from pathlib import Path
 
-from pipelines.models.config import DenseNetConfig
-from pipelines.tracking import TrackingConfig
-from pipelines.training.config import RecipeConfig
-
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.entry import run_stage
+from pipelines.models.config import DenseNetConfig
 from pipelines.parallel import DistributedConfig, Job
+from pipelines.tracking import TrackingConfig
+from pipelines.training.config import RecipeConfig
 
 
 def main() -> None:
