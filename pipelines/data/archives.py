@@ -1,0 +1,44 @@
+"""Reading `.npz` files from users: no pickles, and one clear line for whatever is wrong with a file."""
+
+import lzma
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.errors import UserError
+
+# What zipfile and numpy raise on files that are cut off, damaged, no archive at all, or hold objects.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, NotImplementedError)
+
+
+def read_npz(
+    path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Return the named arrays of the `.npz` file at `path`; arrays of other names are not read.
+
+    Raises UserError where the file is missing, damaged or lacks a required array. Pickles are refused.
+    """
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise UserError(
+                f"{path}: is a single array; an .npz archive with {', '.join(required)} is expected"
+            )
+        with archive:
+            missing = [name for name in required if name not in archive]
+            if missing:
+                found = ", ".join(archive.files) or "nothing"
+                raise UserError(f"{path}: lacks the array {missing[0]!r}; it holds: {found}")
+            return {name: archive[name] for name in (*required, *optional) if name in archive}
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except _DAMAGE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path}: is no valid .npz archive, perhaps cut off ({reason}); fetch or write it again"
+        ) from None

@@ -1,0 +1,65 @@
+"""Parameters of the data: what `prepare` reads and how training images are augmented."""
+
+from dataclasses import dataclass
+
+from pipelines.config import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """Section `prepare`: which data set, where from, how much of it, how it is split."""
+
+    name: str
+    """Name of the data set in the registry (`pipelines/data/sources`), or `folder` or `npz` for one's own."""
+    root: str | None
+    """Folder that is searched first; null: the environment variable GQBENCH_DATA_ROOT, if it is set."""
+    download: bool
+    """Whether torchvision may download a set that is not found."""
+    path: str | None
+    """For `folder` and `npz` only: the folder of images by class, or the file."""
+    validation_fraction: float
+    """Part of the training images set aside for validation, drawn class by class."""
+    test_fraction: float
+    """Part of all images set aside as test split where the set has no official one."""
+    train_limit: int | None
+    """Images kept of the training part (validation included), class by class; null: all."""
+    test_limit: int | None
+    """Images kept of the test part, class by class; null: all."""
+    image_size: int | None
+    """Side in pixels that images are resized to; null: as they are."""
+    seed: int
+    """Seed of the subsets and the split."""
+
+    def __post_init__(self) -> None:
+        for key in ("validation_fraction", "test_fraction"):
+            value = getattr(self, key)
+            require(0.0 < value <= 0.5, key, value, "more than 0, at most 0.5")
+        for key in ("train_limit", "test_limit"):
+            value = getattr(self, key)
+            require(value is None or value >= 1, key, value, "null or a whole number of at least 1")
+        size = self.image_size
+        require(size is None or 4 <= size <= 512, "image_size", size, "null or 4 to 512 pixels")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        needs_path = self.name in ("folder", "npz")
+        require(not needs_path or bool(self.path), "path", self.path, f"a path, as name is {self.name!r}")
+        require(needs_path or self.path is None, "path", self.path, "null, unless name is 'folder' or 'npz'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Section `recipe.augment`: random changes to each training image, drawn anew each epoch.
+
+    All fill with zero *after* normalisation, the mean colour, as the DenseNet authors' code does.
+    """
+
+    crop_padding: int
+    """Pixels of zero padding on each side before a random crop back to size; 0: off. CIFAR's custom is 4."""
+    flip: bool
+    """Mirror left to right with probability 1/2; wrong for digits."""
+    cutout: int
+    """Side in pixels of the square that is zeroed at a random place (DeVries and Taylor 2017); 0: off."""
+
+    def __post_init__(self) -> None:
+        for key in ("crop_padding", "cutout"):
+            value = getattr(self, key)
+            require(value >= 0, key, value, "0 (off) or more pixels")
