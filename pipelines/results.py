@@ -39,6 +39,15 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
         writer.writerows(rows)
 
 
+def read_csv(path: Path) -> list[Row]:
+    """Read what `write_csv` wrote, every value as text; a missing file raises UserError naming the way out."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); run `make repro` first") from None
+
+
 def nested(rows: Sequence[Row], keys: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
     """Nest rows by the fields `keys`, keeping the fields `values`: the form that `dvc metrics` compares."""
     tree: dict[str, Any] = {}

@@ -13,13 +13,9 @@ the backward pass: an upper bound of the step, marked `predicted`. The packet he
 Ethernet) and latencies are left out.
 """
 
-from collections.abc import Iterable
-from typing import Any
-
 from pipelines.errors import UserError
+from pipelines.results import Row
 from pipelines.speedup.config import SpeedupConfig
-
-Row = dict[str, Any]
 
 BITS_PER_BYTE = 8
 BITS_PER_MEGABIT = 1e6
@@ -37,7 +33,10 @@ def speedup_rows(measured: list[Row], config: SpeedupConfig) -> list[Row]:
     `measured` are rows of the distributed runs. Raises UserError where the reference method has no row.
     """
     links: tuple[float | None, ...] = (None, *config.links_mbit_per_second)
-    rows = [_row(run, link) for link in links for run in measured]
+    models = dict.fromkeys(run["model"] for run in measured)
+    rows = [
+        _row(run, link) for model in models for link in links for run in measured if run["model"] == model
+    ]
     references = {(row["model"], row["link"]): row for row in rows if row["method"] == config.reference}
     for row in rows:
         reference = references.get((row["model"], row["link"]))
@@ -47,12 +46,7 @@ def speedup_rows(measured: list[Row], config: SpeedupConfig) -> list[Row]:
                 f"speedup.reference: {config.reference!r} was not run for {row['model']}; methods run: {methods}"
             )
         row["acceleration_over_reference"] = reference["step_seconds"] / row["step_seconds"]
-    return sorted(rows, key=lambda row: (_order(measured, "model", row), row["source"], str(row["link"])))
-
-
-def _order(measured: Iterable[Row], key: str, row: Row) -> int:
-    """Position of the row's model among the measured ones, to keep the depths in their order."""
-    return list(dict.fromkeys(run[key] for run in measured)).index(row[key])
+    return rows
 
 
 def _row(run: Row, link: float | None) -> Row:
@@ -69,6 +63,7 @@ def _row(run: Row, link: float | None) -> Row:
         "method": run["method"],
         "workers": run["workers"],
         "link": "measured" if link is None else f"{link:g}mbit",
+        "link_mbit_per_second": link,
         "source": "measured" if link is None else "predicted",
         "step_seconds": step,
         "compute_seconds": run["compute_seconds_median"],

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.results import Row, nested, read_json, write_json
+from pipelines.results import Row, nested, read_csv, read_json, write_json
 from pipelines.speedup.config import SpeedupConfig
-from pipelines.speedup.figures import draw_acceleration_by_link, draw_step_parts
+from pipelines.speedup.figures import draw_acceleration_by_link, draw_step_parts, draw_training_curves
 from pipelines.speedup.model import speedup_rows
 from pipelines.tracking import Tracker
 
@@ -24,7 +24,8 @@ def analyse(
     """Collect `results`/distributed/MODEL-METHOD.json, write the tables and figures, return the speed-up rows.
 
     Writes in `results`: distributed.json and speedup.json (lists of flat rows), distributed.metrics.json and
-    speedup.metrics.json (nested, for `dvc metrics`), figures/step_parts.png, figures/acceleration_by_link.png.
+    speedup.metrics.json (nested, for `dvc metrics`), and the figures step_parts, acceleration_by_link and
+    distributed_curves (png).
     """
     runs = [
         read_json(results / "distributed" / f"{model}-{method}.json")
@@ -37,9 +38,11 @@ def analyse(
     measured = [row for row in rows if row["source"] == "measured"]
     write_json(results / "distributed.metrics.json", nested(runs, ("model", "method"), DISTRIBUTED_VALUES))
     write_json(results / "speedup.metrics.json", nested(measured, ("model", "method"), SPEEDUP_VALUES))
-    figures = [results / "figures/step_parts.png", results / "figures/acceleration_by_link.png"]
+    names = ("step_parts", "acceleration_by_link", "distributed_curves")
+    figures = [results / "figures" / f"{name}.png" for name in names]
     draw_step_parts(rows, figures[0])
     draw_acceleration_by_link(rows, figures[1])
+    draw_training_curves(_histories(models, methods, results), figures[2])
     for figure in figures:
         tracker.log_figure(figure)
     tracker.log_metrics(
@@ -51,3 +54,14 @@ def analyse(
         step=None,
     )
     return rows
+
+
+def _histories(
+    models: Sequence[str], methods: Sequence[str], results: Path
+) -> dict[tuple[str, str], list[Row]]:
+    """Read the history of every run, keyed by model and method."""
+    return {
+        (model, method): read_csv(results / "distributed" / f"{model}-{method}.csv")
+        for model in models
+        for method in methods
+    }

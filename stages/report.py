@@ -1,0 +1,21 @@
+"""Stage report: one page with all tables and figures."""
+
+from pathlib import Path
+
+from pipelines.config import DEFAULT_PATH, load_section
+from pipelines.entry import run_stage
+from pipelines.report import build_report
+from pipelines.tracking import TrackingConfig, open_run
+
+
+def main() -> None:
+    """Build results/report.html from the files under results/."""
+    tracking = load_section(TrackingConfig, "tracking", DEFAULT_PATH)
+    page = Path("results/report.html")
+    with open_run(tracking, "report", None, {}) as tracker:
+        build_report(Path("results"), page)
+        tracker.log_artifact(page)
+
+
+if __name__ == "__main__":
+    run_stage(main)
