@@ -1,0 +1,48 @@
+"""How a stage ends: one line for the user's mistakes, a traceback for ours."""
+
+import pytest
+
+from pipelines.entry import EXIT_INTERRUPTED, EXIT_USER_ERROR, run_stage
+from pipelines.errors import UserError
+from pipelines.registry import Registry
+
+
+def test_a_user_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise UserError("recipe.epochs: -1 is not allowed")
+
+    with pytest.raises(SystemExit) as caught:
+        run_stage(main)
+    assert caught.value.code == EXIT_USER_ERROR
+    assert capsys.readouterr().err == "error: recipe.epochs: -1 is not allowed\n"
+
+
+def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as caught:
+        run_stage(main)
+    assert caught.value.code == EXIT_INTERRUPTED
+    error = capsys.readouterr().err
+    assert error.startswith("interrupted: ")
+    assert error.count("\n") == 1
+
+
+def test_a_defect_of_ours_keeps_its_traceback() -> None:
+    def main() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_stage(main)
+
+
+def test_registry_names_known_entries_and_refuses_a_second_of_one_name() -> None:
+    registry: Registry[int] = Registry("model", "baseline.models")
+    registry.register("a")(1)
+    registry.register("b")(2)
+    assert (registry["a"], list(registry), len(registry), "b" in registry) == (1, ["a", "b"], 2, True)
+    with pytest.raises(UserError, match=r"baseline\.models: 'c' is no known model; known: a, b"):
+        registry["c"]
+    with pytest.raises(ValueError, match="'a' is registered twice"):
+        registry.register("a")(3)

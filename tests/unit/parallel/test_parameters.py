@@ -1,0 +1,100 @@
+"""Parameters of the distributed runs: mistakes are one clear line, before any worker starts."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import load_section
+from pipelines.errors import UserError
+from pipelines.parallel import (
+    DistributedConfig,
+    progress,
+    strategies,  # noqa: F401  registers the strategies
+)
+from pipelines.parallel.strategy import STRATEGIES, build_strategy
+from tests.imports import ROOT
+
+PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
+
+
+def edited(folder: Path, old: str, new: str) -> Path:
+    assert old in PARAMS
+    path = folder / "params.yaml"
+    path.write_text(PARAMS.replace(old, new))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "workers: 2",
+            "workers: 1",
+            "distributed.workers: 1 is not allowed; allowed: a whole number of at least 2",
+        ),
+        (
+            "hosts: null",
+            "hosts: 'a b'",
+            "distributed.hosts: 'a b' is not allowed; allowed: null or HOST:SLOTS",
+        ),
+        ("hosts: null", "hosts: a:1", "distributed.hosts: 'a:1' is not allowed; allowed: at least 2 slots"),
+        ("  batch_size: 32", "  batch_size: 0", "distributed.batch_size: 0 is not allowed"),
+    ],
+)
+def test_a_wrong_parameter_is_named(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_section(DistributedConfig, "distributed", edited(tmp_path, old, new))
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "old", "new", "expected"),
+    [
+        (
+            "gq5",
+            "workers: 2",
+            "workers: 2",
+            "'gq5' is no key of the section methods; keys: sdp, sdp_fp16, gq8, gq4",
+        ),
+        (
+            "gq4",
+            "wire_bits: 4",
+            "wire_bits: 5",
+            "methods.gq4.wire_bits: 5 is not allowed; allowed: 2, 4, 8, 16",
+        ),
+        ("gq4", "wire_bits: 4", "bits: 4", "methods.gq4.bits: unknown key (value 4); allowed: wire_bits"),
+        (
+            "sdp",
+            "strategy: sdp }",
+            "strategy: bsp }",
+            "'bsp' is no known parallel strategy; known: gq, sdp, sdp_fp16",
+        ),
+        ("sdp", "strategy: sdp }", "wire_bits: 4 }", "methods.sdp.strategy: this key is missing"),
+        ("sdp", "strategy: sdp }", "strategy: sdp, a: 1 }", "methods.sdp.a: unknown key (value 1)"),
+    ],
+)
+def test_a_wrong_method_is_named(tmp_path: Path, method: str, old: str, new: str, expected: str) -> None:
+    with pytest.raises(UserError) as caught:
+        build_strategy(method, edited(tmp_path, old, new))
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_module_of_the_strategies_registers_one() -> None:
+    modules = {path.stem for path in (ROOT / "pipelines/parallel/strategies").glob("*.py")} - {"__init__"}
+    assert modules == set(STRATEGIES)
+
+
+def test_progress_lines_survive_horovodrun(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(progress.ENVIRONMENT, "1")
+    progress.report_progress(0, 3, 10)
+    progress.report_progress(1, 4, 10)  # only rank 0 speaks
+    line = capsys.readouterr().out
+    assert progress.parse_progress(line) == (3, 10)
+    assert progress.parse_progress("[1,0]<stdout>:" + line) == (3, 10)
+    assert progress.parse_progress("loss 0.3") is None
+    monkeypatch.setenv(progress.ENVIRONMENT, "0")
+    progress.report_progress(0, 3, 10)
+    assert capsys.readouterr().out == ""

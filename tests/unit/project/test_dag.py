@@ -1,0 +1,51 @@
+"""dvc.yaml and the code agree: every stage names exactly the project files that it imports."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.config import load_yaml
+from tests.imports import PACKAGES, ROOT, project_files
+
+STAGES: dict[str, Any] = load_yaml(ROOT / "dvc.yaml")["stages"]
+# They hold a docstring and nothing else.
+UNLISTED = {ROOT / "pipelines/__init__.py", ROOT / "stages/__init__.py"}
+
+
+def code_dependencies(stage: str) -> list[str]:
+    return [dep for dep in STAGES[stage]["deps"] if dep.split("/")[0] in PACKAGES]
+
+
+def covers(dependency: str, file: Path) -> bool:
+    path = ROOT / dependency
+    return file == path or path in file.parents
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_imported_file_is_a_dependency(stage: str) -> None:
+    files = project_files(ROOT / "stages" / f"{stage}.py") - UNLISTED
+    missing = [
+        str(file.relative_to(ROOT))
+        for file in files
+        if not any(covers(d, file) for d in code_dependencies(stage))
+    ]
+    assert not missing, f"add to the deps of {stage} in dvc.yaml: {sorted(missing)}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_code_dependency_is_imported(stage: str) -> None:
+    files = project_files(ROOT / "stages" / f"{stage}.py")
+    idle = [d for d in code_dependencies(stage) if not any(covers(d, file) for file in files)]
+    assert not idle, f"remove from the deps of {stage} in dvc.yaml: {idle}"
+
+
+def test_the_unlisted_files_hold_nothing_but_a_docstring() -> None:
+    for file in UNLISTED:
+        assert file.read_text(encoding="utf-8").count('"""') == 2
+        assert "import" not in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_named_like_its_module(stage: str) -> None:
+    assert STAGES[stage]["cmd"].startswith(f"python -m stages.{stage}")

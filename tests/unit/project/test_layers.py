@@ -1,0 +1,39 @@
+"""Imports point one way: stages -> pipelines -> horovod_gq."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.imports import ROOT, imported_modules
+
+FORBIDDEN = {
+    "horovod_gq": {"pipelines", "stages"},
+    "pipelines": {"stages"},
+    "stages": {"tests", "benchmarks"},
+}
+MAX_STAGE_LINES = 80
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_no_import_points_back(package: str) -> None:
+    files = list((ROOT / package).rglob("*.py"))
+    assert files
+    for file in files:
+        roots = {name.split(".")[0] for name in imported_modules(file)}
+        assert not roots & FORBIDDEN[package], (
+            f"{file.relative_to(ROOT)} imports {roots & FORBIDDEN[package]}"
+        )
+
+
+def test_only_one_module_of_the_plugin_imports_horovod() -> None:
+    importers = [
+        file.name
+        for file in (ROOT / "horovod_gq").rglob("*.py")
+        if any(name.split(".")[0] == "horovod" for name in imported_modules(file))
+    ]
+    assert importers == ["backend.py"]
+
+
+@pytest.mark.parametrize("stage", sorted((ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)
+def test_a_stage_is_thin(stage: Path) -> None:
+    assert len(stage.read_text(encoding="utf-8").splitlines()) <= MAX_STAGE_LINES
