@@ -39,6 +39,8 @@ def read_npz(
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     except _DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "pickle" in reason:
+            reason = "no array but something that only Python's pickle could read"
         raise UserError(
             f"{path}: is no valid .npz archive, perhaps cut off ({reason}); fetch or write it again"
         ) from None

@@ -2,71 +2,81 @@
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from pipelines.data.prepared import PreparedData
 from pipelines.figures import figure
 
 # Up to so many classes get a row each; more share a grid with one image of each.
 _MAX_ROWS = 20
-_IMAGES_PER_ROW = 10
-_GRID_COLUMNS = 10
+_COLUMNS = 10
 _MAX_GRID = 100
+_INCHES = 0.62
+# Light grey between the images, so that white ones have an edge.
+_BACKGROUND = 226
+_LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
+
+Mosaic = npt.NDArray[np.uint8]
 
 
 def draw_samples(data: PreparedData, path: Path) -> None:
     """Write a grid of training images to `path`: a row a class, or one image a class where there are many."""
-    if data.num_classes <= _MAX_ROWS:
-        _draw_rows(data, path)
-    else:
-        _draw_grid(data, path)
+    rows = data.num_classes <= _MAX_ROWS
+    tiles = _rows_by_class(data) if rows else _one_of_each(data)
+    gap = max(1, data.image_size // 8)
+    mosaic = _mosaic(tiles, data.image_size, gap)
+    step, middle = data.image_size + gap, gap + data.image_size / 2 - 0.5
+    scale = 1.0 if rows else 1.3
+    with figure(path, scale * _INCHES * _COLUMNS + 1, scale * _INCHES * len(tiles) + 0.6) as drawing:
+        axes = drawing.add_subplot()
+        axes.imshow(mosaic, interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        axes.set_title(_title(data), fontsize=9, fontweight="normal")
+        if rows:
+            axes.set_yticks([middle + step * row for row in range(len(tiles))], data.class_names)
+            axes.tick_params(length=0)
+            return
+        for label, name in enumerate(data.class_names[:_MAX_GRID]):
+            row, column = divmod(label, _COLUMNS)
+            place = (middle + step * column, row * step + gap)
+            axes.text(*place, name, fontsize=5, ha="center", va="top", bbox=_LABEL_BOX)
 
 
-def _draw_rows(data: PreparedData, path: Path) -> None:
-    # Room for the class names, which stand left of the rows.
-    label_inches = 0.35 + 0.075 * max(len(name) for name in data.class_names)
-    width = label_inches + 0.62 * _IMAGES_PER_ROW
-    with figure(path, width, 0.6 + 0.62 * data.num_classes) as drawing:
-        _set_title(drawing, data)
-        grid = drawing.subplots(data.num_classes, _IMAGES_PER_ROW, squeeze=False)
-        drawing.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-        for label, name in enumerate(data.class_names):
-            images = data.train.images[data.train.labels == label][:_IMAGES_PER_ROW]
-            for column, axes in enumerate(grid[label]):
-                _show(axes, images[column] if column < len(images) else None)
-            grid[label][0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6)
+def _rows_by_class(data: PreparedData) -> list[list[torch.Tensor]]:
+    """Return the first training images of every class."""
+    labels = range(data.num_classes)
+    return [list(data.train.images[data.train.labels == label][:_COLUMNS]) for label in labels]
 
 
-def _draw_grid(data: PreparedData, path: Path) -> None:
-    num_shown = min(data.num_classes, _MAX_GRID)
-    num_rows = -(-num_shown // _GRID_COLUMNS)
-    with figure(path, 0.82 * _GRID_COLUMNS, 0.6 + 0.95 * num_rows) as drawing:
-        _set_title(drawing, data)
-        grid = drawing.subplots(num_rows, _GRID_COLUMNS, squeeze=False).ravel()
-        for label, axes in enumerate(grid):
-            images = data.train.images[data.train.labels == label]
-            _show(axes, images[0] if len(images) else None)
-            if len(images):
-                axes.set_title(data.class_names[label], fontsize=6, fontweight="normal", loc="center", pad=2)
+def _one_of_each(data: PreparedData) -> list[list[torch.Tensor]]:
+    """Return the first training image of each class, in rows."""
+    shown = range(min(data.num_classes, _MAX_GRID))
+    firsts = [data.train.images[data.train.labels == label][0] for label in shown]
+    return [firsts[start : start + _COLUMNS] for start in range(0, len(firsts), _COLUMNS)]
 
 
-def _set_title(drawing: Figure, data: PreparedData) -> None:
-    counts = f"{len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} test"
+def _mosaic(tiles: list[list[torch.Tensor]], size: int, gap: int) -> Mosaic:
+    """Lay uint8 images [c, size, size] out as one RGB picture [rows, columns, 3] with gaps of `gap` pixels."""
+    step = size + gap
+    shape = (len(tiles) * step + gap, _COLUMNS * step + gap, 3)
+    mosaic = np.full(shape, _BACKGROUND, dtype=np.uint8)
+    for row, images in enumerate(tiles):
+        for column, image in enumerate(images):
+            pixels = image.permute(1, 2, 0).numpy()
+            # Grey images are shown as ink on paper: high values dark.
+            pixels = 255 - pixels if pixels.shape[-1] == 1 else pixels
+            top, left = gap + row * step, gap + column * step
+            mosaic[top : top + size, left : left + size] = pixels
+    return mosaic
+
+
+def _title(data: PreparedData) -> str:
+    counts = (
+        f"{len(data.train):,} training, {len(data.validation):,} validation, {len(data.test):,} test images"
+    )
     size = f"{data.image_size} x {data.image_size} pixels"
-    title = f"{data.name}: {data.num_classes} classes, {size}\n{counts} images"
-    drawing.suptitle(title, x=0.01, ha="left", fontsize=9)
-
-
-def _show(axes: Axes, image: torch.Tensor | None) -> None:
-    """Draw one uint8 [c, h, w] image without axes; nothing for None."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(False)
-    for spine in axes.spines.values():
-        spine.set(visible=image is not None, color="#d0d0d0", linewidth=0.5)
-    if image is not None:
-        pixels = image.permute(1, 2, 0).squeeze(-1).numpy()
-        # Grey images are drawn on white, as ink on paper, from 0 to 255 so that contrast is the data's own.
-        axes.imshow(pixels, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
+    return f"{data.name}: {data.num_classes} classes, {size}\n{counts}"
