@@ -1,0 +1,101 @@
+"""A tiny but real `dvc repro`: every stage, real horovodrun, real MLflow store."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.pipeline.workspace import Workspace, stages_run
+
+DEPTH = 10  # BC form: 2 * 3 layers + 4, one layer a block
+METHODS = ["sdp", "gq4"]
+STAGES = [
+    "prepare",
+    f"train@{DEPTH}",
+    "baseline@resnet18",
+    *(f"distributed@densenet{DEPTH}-{method}" for method in METHODS),
+    "evaluate",
+    "speedup",
+    "report",
+]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    workspace = Workspace(tmp_path_factory.mktemp("checkout"))
+    workspace.set_params(
+        prepare__train_limit=300,
+        prepare__test_limit=100,
+        train__depths=[DEPTH],
+        baseline__models=["resnet18"],
+        recipe__epochs=2,
+        recipe__batch_size=32,
+        distributed__models=[f"densenet{DEPTH}"],
+        distributed__methods=METHODS,
+        distributed__batch_size=16,
+        distributed__epochs=2,
+        distributed__warmup_steps=2,
+        distributed__local_steps=2,
+        evaluate__latency_repeats=5,
+        evaluate__bootstrap_samples=50,
+    )
+    workspace.commit("tiny parameters")
+    output = workspace.run("dvc", "repro")
+    assert sorted(stages_run(output)) == sorted(STAGES)
+    workspace.commit("results")
+    yield workspace
+
+
+def test_all_rows_are_there(workspace: Workspace) -> None:
+    recognition = workspace.json("results/recognition.json")
+    assert [row["model"] for row in recognition] == [f"densenet{DEPTH}", "resnet18"]
+    distributed = workspace.json("results/distributed.json")
+    assert [row["method"] for row in distributed] == METHODS
+    assert all(row["replicas_identical"] and row["workers"] == 2 for row in distributed)
+    plain, quantized = distributed
+    # Most elements travel in 4 bits, the vectors and the header lanes do not; 8 would be the bare ratio.
+    assert plain["compression_ratio"] == 1.0
+    assert 4.0 < quantized["compression_ratio"] < 8.0
+    assert quantized["encode_seconds_median"] > 0
+    speedup = workspace.json("results/speedup.json")
+    assert {row["source"] for row in speedup} == {"measured", "predicted"}
+
+
+def test_a_second_repro_does_nothing(workspace: Workspace) -> None:
+    assert stages_run(workspace.run("dvc", "repro")) == []
+    assert workspace.run("git", "status", "--short") == ""
+
+
+def test_metrics_and_plots_are_shown(workspace: Workspace) -> None:
+    shown = workspace.run("dvc", "metrics", "show")
+    assert f"densenet{DEPTH}.test_accuracy" in shown
+    assert f"densenet{DEPTH}.gq4.acceleration_ratio" in shown
+    workspace.run("dvc", "plots", "show", "-o", "plots")
+    page = (workspace.folder / "plots/index.html").read_text(encoding="utf-8")
+    assert "No plots" not in page
+    assert "validation_loss" in page
+
+
+def test_a_parameter_reruns_just_what_depends_on_it(workspace: Workspace) -> None:
+    workspace.set_params(speedup__links_mbit_per_second=[50])
+    assert stages_run(workspace.run("dvc", "repro")) == ["speedup", "report"]
+    links = {row["link"] for row in workspace.json("results/speedup.json")}
+    assert links == {"measured", "50mbit"}
+    assert "results/speedup.metrics.json" in workspace.run("git", "ls-files", "results")
+    workspace.run("dvc", "metrics", "diff")
+
+
+def test_a_source_file_reruns_just_what_imports_it(workspace: Workspace) -> None:
+    source = workspace.folder / "pipelines/report/tables.py"
+    source.write_text(source.read_text(encoding="utf-8") + "\n# touched\n", encoding="utf-8")
+    assert stages_run(workspace.run("dvc", "repro")) == ["report"]
+
+
+def test_presets_compose(workspace: Workspace) -> None:
+    before = (workspace.folder / "params.yaml").read_bytes()
+    try:
+        workspace.run("dvc", "exp", "run", "--dry", "-S", "scale=cpu", "-S", "data=cifar10")
+    finally:
+        composed = (workspace.folder / "params.yaml").read_text(encoding="utf-8")
+        (workspace.folder / "params.yaml").write_bytes(before)
+    assert "name: cifar10" in composed
+    assert "train_limit: 10000" in composed
