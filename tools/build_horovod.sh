@@ -37,7 +37,8 @@ export CXX=$here/cxx20.sh
 # Old CMakeLists inside Horovod (gloo) ask for a minimum that CMake 4 no longer knows.
 export CMAKE_POLICY_VERSION_MINIMUM=3.5
 export MAKEFLAGS=${MAKEFLAGS:--j$(nproc)}
-if ! "$python" -m pip wheel --no-deps --no-build-isolation --no-binary horovod \
+# pip's own wheel cache knows nothing of torch or MPI and would hand out a wheel built for another.
+if ! "$python" -m pip wheel --no-cache-dir --no-deps --no-build-isolation --no-binary horovod \
     --wheel-dir "$staging" "horovod==$version" >"$folder/build.log" 2>&1; then
     tail -n 30 "$folder/build.log" >&2
     echo "error: the Horovod build failed; the whole log is $folder/build.log" >&2

@@ -1,7 +1,5 @@
 """A tiny but real `dvc repro`: every stage, real horovodrun, real MLflow store."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.pipeline.workspace import Workspace, stages_run
@@ -20,7 +18,7 @@ STAGES = [
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace(tmp_path_factory.mktemp("checkout"))
     workspace.set_params(
         prepare__train_limit=300,
@@ -42,7 +40,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     output = workspace.run("dvc", "repro")
     assert sorted(stages_run(output)) == sorted(STAGES)
     workspace.commit("results")
-    yield workspace
+    return workspace
 
 
 def test_all_rows_are_there(workspace: Workspace) -> None:

@@ -1,0 +1,121 @@
+"""The report page: built from small results, then opened in a real browser."""
+
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.report import build_report
+from pipelines.report.tables import RECOGNITION, make_table
+from pipelines.results import write_json
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def png() -> bytes:
+    """One red pixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0\xff\0\0"))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    common = {
+        "data_checksum": "0123456789abcdef",
+        "commit": "c0ffee",
+        "device": "cpu",
+        "torch_version": "2.13.0",
+    }
+    recognition = [
+        {"model": "densenet<100>", "test_accuracy": 0.9876, "parameters": 769162, **common},
+        {"model": "vgg16_bn", "test_accuracy": 0.97, "parameters": 14_000_000, **common},
+    ]
+    step = {
+        f"{part}_seconds_median": 0.01 for part in ("step", "compute", "encode", "communication", "decode")
+    }
+    distributed = [{"model": "densenet50", "method": "gq4", "workers": 2, **step, **common}]
+    speedup = [{"model": "densenet50", "method": "gq4", "link": "100mbit", "acceleration_ratio": 0.5}]
+    write_json(tmp_path / "recognition.json", recognition)
+    write_json(tmp_path / "distributed.json", distributed)
+    write_json(tmp_path / "speedup.json", speedup)
+    write_json(tmp_path / "prepare.json", {"name": "digits"})
+    (tmp_path / "figures").mkdir()
+    for name in ("samples", "curves", "roc-vgg16_bn", "step_parts"):
+        (tmp_path / f"figures/{name}.png").write_bytes(png())
+    return tmp_path
+
+
+def test_page_is_one_file_with_every_number_and_figure(results: Path) -> None:
+    build_report(results, results / "report.html")
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert "98.76 %" in page
+    assert "769,162" in page
+    assert "densenet&lt;100&gt;" in page  # names are escaped
+    assert page.count("data:image/png;base64,") == 4
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+
+
+def test_the_best_of_a_column_is_marked_within_its_group() -> None:
+    rows = [
+        {"model": "a", "test_accuracy": 0.9, "parameters": 2},
+        {"model": "b", "test_accuracy": 0.8, "parameters": 1},
+    ]
+    table = make_table(rows, RECOGNITION)
+    best = [[cell.best for cell in row] for row in table.rows]
+    headings = table.headings
+    assert best[0][headings.index("test accuracy")]
+    assert not best[1][headings.index("test accuracy")]
+    assert best[1][headings.index("parameters")]
+    alone = make_table(rows, RECOGNITION, group="model")
+    assert not any(cell.best for row in alone.rows for cell in row)
+
+
+def test_a_missing_result_says_what_to_run(results: Path) -> None:
+    (results / "speedup.json").unlink()
+    with pytest.raises(UserError, match=r"speedup\.json: cannot be read .*make repro"):
+        build_report(results, results / "report.html")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
+def test_a_browser_shows_the_page(results: Path) -> None:
+    build_report(results, results / "report.html")
+    # The page reports itself: every picture decoded, no column of the tables lost, no horizontal overflow.
+    probe = """<script>addEventListener("load", () => {
+      const images = [...document.images].map(i => i.complete && i.naturalWidth > 0);
+      document.title = JSON.stringify({images, tables: document.querySelectorAll("table").length,
+        overflow: document.documentElement.scrollWidth > innerWidth});
+    });</script></body>"""
+    page = results / "report.html"
+    page.write_text(page.read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
+    command = [
+        str(CHROMIUM),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+    ]
+    command += ["--no-first-run", "--disable-sync", "--disable-component-update", "--disable-quic"]
+    command += [
+        f"--user-data-dir={results / 'profile'}",
+        "--window-size=1000,800",
+        "--dump-dom",
+        page.as_uri(),
+    ]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    title = re.search(r"<title>(.*?)</title>", dom)
+    assert title is not None
+    assert title[1] == '{"images":[true,true,true,true],"tables":3,"overflow":false}'
