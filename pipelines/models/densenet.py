@@ -1,0 +1,122 @@
+"""DenseNet and DenseNet-BC for small images (Huang et al. 2017, arXiv:1608.06993, section 3 and 4.1).
+
+Stem 3x3 convolution without stride, dense blocks with 2x2 average pooling between them, global average
+pooling, one linear layer. How earlier feature maps are read, and discarded, is in `reuse`.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipelines.errors import UserError
+from pipelines.models.base import FAMILY_SUFFIX, MODELS, ModelSpec
+from pipelines.models.blocks import block_layers
+from pipelines.models.config import DenseNetConfig
+from pipelines.models.reuse import DiscardDraws, Kept, ReusedConv, ScaleShiftRelu
+
+PLAIN_INITIAL_WIDTH = 16  # Huang et al. 2017, section 4.1; BC: twice the growth rate
+
+
+class DenseLayer(nn.Module):
+    """One layer of a dense block: normalised earlier maps in, `growth_rate` normalised maps out."""
+
+    def __init__(self, num_inputs: int, config: DenseNetConfig) -> None:
+        super().__init__()
+        growth, width = config.growth_rate, config.bottleneck_width * config.growth_rate
+        self.dropout = config.dropout
+        self.bottleneck: nn.Module | None = None
+        if config.bottleneck:
+            self.reuse = ReusedConv(num_inputs, width, 1)
+            self.bottleneck = nn.BatchNorm2d(width)
+            self.conv = nn.Conv2d(width, growth, 3, padding=1, bias=False)
+            nn.init.kaiming_normal_(self.conv.weight)
+        else:
+            self.reuse = ReusedConv(num_inputs, growth, 3)
+        self.normalise = nn.BatchNorm2d(growth, affine=False)
+
+    def forward(self, features: Tensor, kept: Kept | None) -> Tensor:
+        """Map features [b, num_inputs, h, w] to this layer's normalised maps [b, growth_rate, h, w]."""
+        new = functional.dropout(self.reuse(features, kept), self.dropout, self.training)
+        if self.bottleneck is not None:
+            new = self.conv(functional.relu(self.bottleneck(new), inplace=True))
+            new = functional.dropout(new, self.dropout, self.training)
+        return self.normalise(new)  # type: ignore[no-any-return]
+
+
+class DenseBlock(nn.Module):
+    """Layers that each read all earlier ones; returns the normalised concatenation of input and outputs."""
+
+    def __init__(self, input_width: int, num_layers: int, config: DenseNetConfig) -> None:
+        super().__init__()
+        self.input_width = input_width
+        self.growth_rate = config.growth_rate
+        self.output_width = input_width + num_layers * config.growth_rate
+        self.normalise = nn.BatchNorm2d(input_width, affine=False)
+        self.layers = nn.ModuleList(
+            DenseLayer(input_width + index * config.growth_rate, config) for index in range(num_layers)
+        )
+
+    def forward(self, maps: Tensor, draws: DiscardDraws | None) -> Tensor:
+        """Map [b, input_width, h, w] to [b, output_width, h, w]; `draws` chooses what each layer reads."""
+        reads: list[Kept] | list[None] = [None] * len(self.layers)
+        if draws is not None:
+            reads = draws.draw(self.input_width, self.growth_rate, len(self.layers))
+        features = [self.normalise(maps)]
+        for layer, kept in zip(self.layers, reads, strict=True):
+            features.append(layer(torch.cat(features, 1), kept))
+        return torch.cat(features, 1)
+
+
+class DenseNet(nn.Module):
+    """DenseNet for images [batch, num_channels, height, width]; returns logits [batch, num_classes].
+
+    `draws.generator` is the only random state of the discarding; its state belongs into a checkpoint.
+    """
+
+    def __init__(
+        self, layers: tuple[int, ...], config: DenseNetConfig, num_channels: int, num_classes: int, seed: int
+    ) -> None:
+        super().__init__()
+        width = config.initial_width or (2 * config.growth_rate if config.bottleneck else PLAIN_INITIAL_WIDTH)
+        self.stem = nn.Conv2d(num_channels, width, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(self.stem.weight)
+        self.blocks = nn.ModuleList()
+        self.transitions = nn.ModuleList()
+        for index, num_layers in enumerate(layers):
+            if index > 0:
+                inputs, width = width, int(width * config.compression)
+                self.transitions.append(ReusedConv(inputs, width, 1))
+            block = DenseBlock(width, num_layers, config)
+            self.blocks.append(block)
+            width = block.output_width
+        self.head = ScaleShiftRelu(width)
+        self.classifier = nn.Linear(width, num_classes)
+        nn.init.zeros_(self.classifier.bias)
+        by_layer = config.discard_granularity == "layer"
+        group_size = config.growth_rate if by_layer else config.discard_group_size
+        self.draws = DiscardDraws(config.discard_rate, group_size, seed)
+        self.dropout = config.dropout
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify float images; in training mode each step discards anew and advances the generator."""
+        draws = self.draws if self.training and self.draws.rate > 0 else None
+        maps = self.stem(images)
+        for index, block in enumerate(self.blocks):
+            if index > 0:
+                maps = self.transitions[index - 1](maps)
+                maps = functional.avg_pool2d(functional.dropout(maps, self.dropout, self.training), 2)
+            maps = block(maps, draws)
+        return self.classifier(self.head(maps).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+@MODELS.register(f"densenet{FAMILY_SUFFIX}")
+def build_densenet(spec: ModelSpec) -> DenseNet:
+    """Build the DenseNet whose nominal depth stands in the name; see `blocks` for the depth rules."""
+    layers = block_layers(spec.depth, spec.densenet)
+    smallest = 2 ** (len(layers) - 1)
+    if spec.image_size < smallest:
+        raise UserError(
+            f"prepare.image_size: {spec.image_size} is too small for {spec.name}; "
+            f"allowed: at least {smallest} pixels"
+        )
+    return DenseNet(layers, spec.densenet, spec.num_channels, spec.num_classes, spec.seed)

@@ -1,0 +1,29 @@
+"""Training by one recipe: schedule, optimizer, loop, checkpoints, prediction."""
+
+from pipelines.training.checkpoint import Checkpoint, EpochRow, load_checkpoint, rebuild_model
+from pipelines.training.config import BaselineConfig, RecipeConfig, TrainConfig
+from pipelines.training.loop import TrainResult, mark_finished, train
+from pipelines.training.optimizer import build_optimizer, set_learning_rate
+from pipelines.training.prediction import loss_and_accuracy, predict_logits
+from pipelines.training.runtime import Runtime, resolve_runtime
+from pipelines.training.schedule import learning_rate_at
+
+__all__ = [
+    "BaselineConfig",
+    "Checkpoint",
+    "EpochRow",
+    "RecipeConfig",
+    "Runtime",
+    "TrainConfig",
+    "TrainResult",
+    "build_optimizer",
+    "learning_rate_at",
+    "load_checkpoint",
+    "loss_and_accuracy",
+    "mark_finished",
+    "predict_logits",
+    "rebuild_model",
+    "resolve_runtime",
+    "set_learning_rate",
+    "train",
+]

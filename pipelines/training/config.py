@@ -1,0 +1,94 @@
+"""Parameters of training: the one recipe of all models, and which models are trained."""
+
+from dataclasses import dataclass
+
+from pipelines.config import choice, require
+from pipelines.data.config import AugmentConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeConfig:
+    """Section `recipe`: stochastic gradient descent with momentum, the same for every model."""
+
+    epochs: int
+    """Passes over the training part."""
+    batch_size: int
+    """Images per step (per worker in distributed runs); the last, smaller batch of an epoch is left out."""
+    learning_rate: float
+    """Initial rate, reached after the warm-up (Huang et al. 2017: 0.1 at batch size 64)."""
+    schedule: str
+    """`step`: multiplied by `decay_factor` at each milestone; `cosine`: half a cosine down to 0."""
+    milestones: tuple[float, ...]
+    """Parts of all epochs after which `step` lowers the rate (Huang et al.: [0.5, 0.75]), ascending."""
+    decay_factor: float
+    """What `step` multiplies the rate by (Huang et al.: 0.1)."""
+    warmup_epochs: float
+    """Epochs of linear increase up to the initial rate; 0: none."""
+    momentum: float
+    """Momentum of the optimizer (Huang et al.: 0.9)."""
+    nesterov: bool
+    """Nesterov's form of the momentum (Huang et al.: true)."""
+    weight_decay: float
+    """L2 penalty on all parameters (Huang et al.: 1e-4)."""
+    seed: int
+    """Seed of initialisation, order of the images, augmentation and discarding."""
+    device: str
+    """`cpu`, `cuda`, or `auto`: CUDA where there is one."""
+    precision: str
+    """`float32`, `bfloat16` (autocast), or `auto`: bfloat16 on CUDA, float32 on the CPU."""
+    memory_format: str
+    """`contiguous`, `channels_last`, or `auto`: channels_last on CUDA, contiguous on the CPU."""
+    execution: str
+    """`eager`, `compiled` (torch.compile), or `auto`: compiled on CUDA, eager on the CPU."""
+    evaluation_batch_size: int
+    """Images per batch without gradients."""
+    augment: AugmentConfig
+    """Random changes to the training images."""
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch_size", "evaluation_batch_size"):
+            value = getattr(self, key)
+            require(value >= 1, key, value, "a whole number of at least 1")
+        rate = self.learning_rate
+        require(0.0 < rate < float("inf"), "learning_rate", rate, "more than 0 and finite")
+        choice("schedule", self.schedule, ("step", "cosine"))
+        ascending = all(low < high for low, high in zip(self.milestones, self.milestones[1:], strict=False))
+        inside = all(0.0 < milestone < 1.0 for milestone in self.milestones)
+        allowed = "ascending numbers between 0 and 1"
+        require(ascending and inside, "milestones", list(self.milestones), allowed)
+        require(0.0 < self.decay_factor < 1.0, "decay_factor", self.decay_factor, "between 0 and 1")
+        warmup = self.warmup_epochs
+        require(0.0 <= warmup < self.epochs, "warmup_epochs", warmup, "0 or more, less than epochs")
+        require(0.0 <= self.momentum < 1.0, "momentum", self.momentum, "0 or more, less than 1")
+        require(not self.nesterov or self.momentum > 0, "nesterov", True, "false where momentum is 0")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        choice("device", self.device, ("auto", "cpu", "cuda"))
+        choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+        choice("memory_format", self.memory_format, ("auto", "contiguous", "channels_last"))
+        choice("execution", self.execution, ("auto", "eager", "compiled"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Section `train`: the DenseNets of the study."""
+
+    depths: tuple[int, ...]
+    """Nominal depths, one training run each; a depth must fit a block rule or stand in densenet.blocks."""
+
+    def __post_init__(self) -> None:
+        depths = list(self.depths)
+        unique = len(set(depths)) == len(depths)
+        require(len(depths) > 0 and min(depths) >= 1 and unique, "depths", depths, "different depths")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineConfig:
+    """Section `baseline`: the models that the DenseNets are compared with, by the same recipe."""
+
+    models: tuple[str, ...]
+    """Names in the registry of models, one training run each."""
+
+    def __post_init__(self) -> None:
+        models = list(self.models)
+        require(len(set(models)) == len(models), "models", models, "different names")

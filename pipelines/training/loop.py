@@ -1,0 +1,244 @@
+"""Training a model by the recipe: epochs, validation, checkpoints, exact resume."""
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from pipelines.data import Batches, PreparedData
+from pipelines.errors import UserError
+from pipelines.models import spec_of
+from pipelines.training.checkpoint import (
+    Checkpoint,
+    EpochRow,
+    generators_of,
+    load_checkpoint,
+    restore_generators,
+    save_checkpoint,
+)
+from pipelines.training.config import RecipeConfig
+from pipelines.training.optimizer import build_optimizer, set_learning_rate
+from pipelines.training.prediction import loss_and_accuracy, predict_logits
+from pipelines.training.runtime import resolve_runtime
+from pipelines.training.schedule import learning_rate_at
+
+if TYPE_CHECKING:  # MLflow takes seconds to import, and nothing here calls it but through the argument
+    from pipelines.tracking import Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a training run gave; the weights are in the checkpoints."""
+
+    history: list[EpochRow]
+    """A row per epoch: epoch (from 1), learning_rate (at its end), losses, accuracies (0..1), seconds."""
+    best_epoch: int
+    best_checkpoint: Path
+    device: str
+    precision: str
+
+    @property
+    def best_row(self) -> EpochRow:
+        """The row of the epoch whose weights are in `best_checkpoint`."""
+        return self.history[self.best_epoch - 1]
+
+    @property
+    def train_seconds(self) -> float:
+        """Time of all epochs, validation included, across interruptions."""
+        return sum(row["seconds"] for row in self.history)
+
+
+def train(
+    model: nn.Module,
+    data: PreparedData,
+    recipe: RecipeConfig,
+    *,
+    folder: Path,
+    tracker: "Tracker",
+    description: str,
+) -> TrainResult:
+    """Train `model`, in place, on the training part; choose the best epoch on the validation part.
+
+    Writes `folder`/last.pt after every epoch and `folder`/best.pt after every better one. Where last.pt
+    belongs to an unfinished run of the same model, recipe and data, training goes on after its epoch, bit for
+    bit as if it had not been interrupted; otherwise it starts anew. Every epoch's row goes to `tracker`.
+    Raises UserError where the loss is no longer finite or the training part is smaller than a batch.
+    """
+    run = _Run(model, data, recipe, folder)
+    run.resume()
+    epochs = range(run.epoch, recipe.epochs)
+    with tqdm(epochs, desc=description, initial=run.epoch, total=recipe.epochs, disable=None) as progress:
+        for _ in progress:
+            row = run.next_epoch()
+            run.save()
+            tracker.log_metrics({key: float(row[key]) for key in row if key != "epoch"}, step=run.epoch)
+            progress.set_postfix(
+                loss=f"{row['train_loss']:.3f}", validation=f"{row['validation_accuracy']:.4f}"
+            )
+    return TrainResult(
+        history=run.history,
+        best_epoch=run.best_epoch,
+        best_checkpoint=run.best_path,
+        device=run.runtime.device.type,
+        precision=run.runtime.precision,
+    )
+
+
+def mark_finished(folder: Path) -> None:
+    """Mark the run in `folder` as complete: the next `train` there starts anew instead of resuming."""
+    last = load_checkpoint(folder / "last.pt")
+    save_checkpoint(Checkpoint(**{**vars(last), "finished": True}), folder / "last.pt")
+
+
+class _Run:
+    """The state of one training run."""
+
+    def __init__(self, model: nn.Module, data: PreparedData, recipe: RecipeConfig, folder: Path) -> None:
+        self.model, self.data, self.recipe = model, data, recipe
+        self.last_path, self.best_path = folder / "last.pt", folder / "best.pt"
+        self.runtime = resolve_runtime(recipe)
+        self.runtime.place(model)
+        self.forward = self.runtime.forward_of(model)
+        self.optimizer = build_optimizer(model, recipe)
+        self.epoch = 0
+        self.best_epoch = 0
+        self.history: list[EpochRow] = []
+        num_images = len(data.train)
+        if num_images < recipe.batch_size:
+            raise UserError(
+                f"recipe.batch_size: {recipe.batch_size} is not allowed; "
+                f"allowed: at most {num_images}, the images of the training part"
+            )
+        self.batches = Batches(
+            data.train,
+            recipe.batch_size,
+            mean=data.mean,
+            std=data.std,
+            seed=recipe.seed,
+            device=self.runtime.device,
+            augment=recipe.augment,
+            shuffle=True,
+            drop_last=True,
+        )
+
+    def resume(self) -> None:
+        """Take over the state of last.pt if it is of this very run and unfinished."""
+        if not self.last_path.exists():
+            return
+        last = load_checkpoint(self.last_path)
+        same = (last.spec, last.recipe, last.data_checksum) == (
+            spec_of(self.model),
+            asdict(self.recipe),
+            self.data.checksum,
+        )
+        if not same or last.finished or last.optimizer_state is None:
+            return
+        self.model.load_state_dict(last.model_state)
+        self.optimizer.load_state_dict(last.optimizer_state)
+        restore_generators(self.model, last.generator_states)
+        self.epoch, self.best_epoch, self.history = last.epoch, last.best_epoch, last.history
+
+    def next_epoch(self) -> EpochRow:
+        """Train one epoch, validate, append and return its row."""
+        start = time.perf_counter()
+        with torch.random.fork_rng():
+            # Dropout and the like draw from the global state: a function of seed and epoch, hence resumable.
+            torch.manual_seed(_epoch_seed(self.recipe.seed, self.epoch))
+            train_loss, train_accuracy = self._train_epoch()
+        validation_loss, validation_accuracy = self._validate()
+        row: EpochRow = {
+            "epoch": self.epoch + 1,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train_loss": train_loss,
+            "train_accuracy": train_accuracy,
+            "validation_loss": validation_loss,
+            "validation_accuracy": validation_accuracy,
+            "seconds": time.perf_counter() - start,
+        }
+        self.epoch += 1
+        self.history.append(row)
+        if self.best_epoch == 0 or _rank(row) > _rank(self.history[self.best_epoch - 1]):
+            self.best_epoch = self.epoch
+        return row
+
+    def _train_epoch(self) -> tuple[float, float]:
+        """Run the epoch's steps; return mean loss and accuracy over its images as they were trained on."""
+        self.model.train()
+        self.batches.set_epoch(self.epoch)
+        total_loss = torch.zeros((), device=self.runtime.device)
+        total_correct = torch.zeros((), device=self.runtime.device)
+        for index, (images, labels) in enumerate(self.batches):
+            rate = learning_rate_at(self.recipe, self.epoch + index / len(self.batches))
+            set_learning_rate(self.optimizer, rate)
+            loss, logits = self._step(images, labels)
+            total_loss += loss
+            total_correct += (logits.argmax(1) == labels).sum()
+        mean_loss = float(total_loss) / len(self.batches)
+        if not math.isfinite(mean_loss):
+            raise UserError(
+                f"training {spec_of(self.model).name}: the loss became {mean_loss} in epoch {self.epoch + 1}; "
+                f"lower recipe.learning_rate ({self.recipe.learning_rate}) or raise recipe.warmup_epochs "
+                f"({self.recipe.warmup_epochs})"
+            )
+        return mean_loss, float(total_correct) / (len(self.batches) * self.recipe.batch_size)
+
+    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Make one optimizer step; return the loss and the logits it came from, detached."""
+        self.optimizer.zero_grad()
+        with self.runtime.autocast():
+            logits = self.forward(self.runtime.images(images))
+        loss = functional.cross_entropy(logits.float(), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return loss.detach(), logits.detach()
+
+    def _validate(self) -> tuple[float, float]:
+        with self.runtime.autocast():
+            logits = predict_logits(
+                self.model,
+                self.data.validation,
+                self.data,
+                batch_size=self.recipe.evaluation_batch_size,
+                device=self.runtime.device,
+            )
+        return loss_and_accuracy(logits, self.data.validation.labels)
+
+    def save(self) -> None:
+        """Write best.pt if the last epoch was the best so far, then last.pt."""
+        if self.best_epoch == self.epoch:
+            save_checkpoint(self._checkpoint(with_optimizer=False), self.best_path)
+        save_checkpoint(self._checkpoint(with_optimizer=True), self.last_path)
+
+    def _checkpoint(self, *, with_optimizer: bool) -> Checkpoint:
+        return Checkpoint(
+            spec=spec_of(self.model),
+            recipe=asdict(self.recipe),
+            data_name=self.data.name,
+            class_names=self.data.class_names,
+            mean=self.data.mean,
+            std=self.data.std,
+            data_checksum=self.data.checksum,
+            epoch=self.epoch,
+            best_epoch=self.best_epoch,
+            finished=False,
+            history=self.history,
+            model_state=self.model.state_dict(),
+            optimizer_state=self.optimizer.state_dict() if with_optimizer else None,
+            generator_states={name: own.get_state() for name, own in generators_of(self.model).items()},
+        )
+
+
+def _rank(row: EpochRow) -> tuple[float, float]:
+    """Order epochs by validation accuracy, equal ones by validation loss."""
+    return row["validation_accuracy"], -row["validation_loss"]
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence((seed, epoch, 1)).generate_state(1, np.uint64)[0])

@@ -1,0 +1,42 @@
+"""Logits of a whole split, without gradients."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipelines.data import Batches, PreparedData, Split
+
+
+def predict_logits(
+    model: nn.Module, split: Split, data: PreparedData, *, batch_size: int, device: torch.device
+) -> Tensor:
+    """Return the logits float32 [n, classes], on the CPU, of all images of `split` in their order.
+
+    `model` must lie on `device`; it is put into evaluation mode for the pass and back afterwards. An autocast
+    context of the caller applies.
+    """
+    batches = Batches(
+        split,
+        batch_size,
+        mean=data.mean,
+        std=data.std,
+        seed=0,
+        device=device,
+        augment=None,
+        shuffle=False,
+        drop_last=False,
+    )
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            return torch.cat([model(images).float() for images, _ in batches]).cpu()
+    finally:
+        model.train(was_training)
+
+
+def loss_and_accuracy(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Return mean cross-entropy (natural logarithm) and top-1 accuracy (0..1) of logits [n, classes]."""
+    loss = functional.cross_entropy(logits, labels)
+    accuracy = (logits.argmax(1) == labels).double().mean()
+    return float(loss), float(accuracy)

@@ -1,0 +1,92 @@
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from pipelines.data import AugmentConfig, PreparedData, Split
+from pipelines.models import DenseNetConfig, build_model
+from pipelines.training import RecipeConfig
+
+RECIPE = RecipeConfig(
+    epochs=4,
+    batch_size=16,
+    learning_rate=0.1,
+    schedule="step",
+    milestones=(0.5, 0.75),
+    decay_factor=0.1,
+    warmup_epochs=1.0,
+    momentum=0.9,
+    nesterov=True,
+    weight_decay=1e-4,
+    seed=3,
+    device="cpu",
+    precision="float32",
+    memory_format="contiguous",
+    execution="eager",
+    evaluation_batch_size=64,
+    augment=AugmentConfig(crop_padding=1, flip=False, cutout=0),
+)
+# Dropout and discarding draw random numbers in every step: resuming must continue both streams.
+DENSENET = DenseNetConfig(
+    growth_rate=4,
+    bottleneck=True,
+    bottleneck_width=2,
+    compression=0.5,
+    initial_width=None,
+    blocks={},
+    dropout=0.1,
+    discard_rate=0.25,
+    discard_granularity="layer",
+    discard_group_size=2,
+    memory_efficient=False,
+)
+
+
+class RecordingTracker:
+    """Keeps what is logged; `interrupt_after` epochs it raises KeyboardInterrupt, as Ctrl-C would."""
+
+    def __init__(self, interrupt_after: int | None = None) -> None:
+        self.metrics: list[tuple[int | None, dict[str, float]]] = []
+        self.interrupt_after = interrupt_after
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.metrics.append((step, metrics))
+        if step == self.interrupt_after:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def recipe() -> Callable[..., RecipeConfig]:
+    return lambda **changes: dataclasses.replace(RECIPE, **changes)
+
+
+@pytest.fixture
+def model() -> Callable[..., nn.Module]:
+    return lambda name="densenet10": build_model(
+        name, num_channels=1, num_classes=3, image_size=8, densenet=DENSENET, seed=3
+    )
+
+
+def stripes(num_images: int, seed: int) -> Split:
+    """Three classes of 8x8 images: noise with one bright row, 1, 3 or 5."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (num_images,), generator=generator)
+    images = torch.randint(0, 128, (num_images, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    images[torch.arange(num_images), 0, 1 + 2 * labels] += 120
+    return Split(images, labels)
+
+
+@pytest.fixture
+def data() -> PreparedData:
+    return PreparedData(
+        name="stripes",
+        class_names=("one", "three", "five"),
+        mean=(0.3,),
+        std=(0.2,),
+        checksum="0123",
+        train=stripes(100, 0),
+        validation=stripes(50, 1),
+        test=stripes(50, 2),
+    )
