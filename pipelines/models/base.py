@@ -20,7 +20,8 @@ class ModelSpec:
     num_channels: int
     num_classes: int
     image_size: int
-    densenet: DenseNetConfig
+    densenet: DenseNetConfig | None
+    """The section `densenet` for the models that it concerns, those of a family by depth; else None."""
     seed: int
 
     @property
@@ -62,7 +63,7 @@ def build_model(
         num_channels=num_channels,
         num_classes=num_classes,
         image_size=image_size,
-        densenet=densenet,
+        densenet=None if name in MODELS else densenet,
         seed=seed,
     )
     return build_from_spec(spec)

@@ -112,6 +112,7 @@ class DenseNet(nn.Module):
 @MODELS.register(f"densenet{FAMILY_SUFFIX}")
 def build_densenet(spec: ModelSpec) -> DenseNet:
     """Build the DenseNet whose nominal depth stands in the name; see `blocks` for the depth rules."""
+    assert spec.densenet is not None  # a family by depth has the section
     layers = block_layers(spec.depth, spec.densenet)
     smallest = 2 ** (len(layers) - 1)
     if spec.image_size < smallest:

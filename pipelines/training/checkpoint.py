@@ -56,7 +56,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         spec = content.pop("spec")
-        spec["densenet"] = DenseNetConfig(**spec["densenet"])
+        if spec["densenet"] is not None:
+            spec["densenet"] = DenseNetConfig(**spec["densenet"])
         return Checkpoint(spec=ModelSpec(**spec), **content)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); train the model first") from None

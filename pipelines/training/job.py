@@ -1,0 +1,108 @@
+"""One training run as a stage makes it: from prepared data and parameters to checkpoints and result files."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from pipelines.config import DEFAULT_PATH, load_section
+from pipelines.data import Batches, PreparedData, load_prepared
+from pipelines.models import (
+    DenseNetConfig,
+    build_model,
+    count_multiply_adds,
+    count_parameters,
+    spec_of,
+)
+from pipelines.provenance import provenance
+from pipelines.results import Row, write_csv, write_json
+from pipelines.tracking import Tracker, TrackingConfig, open_run
+from pipelines.training.checkpoint import load_checkpoint, rebuild_model
+from pipelines.training.config import RecipeConfig
+from pipelines.training.loop import TrainResult, mark_finished, train
+
+DATA_FOLDER = Path("data/prepared")
+CHECKPOINT_FOLDER = Path("checkpoints/recognition")
+RESULT_FOLDER = Path("results/train")
+NUM_EXAMPLES = 4  # images logged with the model as its input example
+
+
+def run_training(stage: str, name: str, params: Path = DEFAULT_PATH) -> Row:
+    """Train model `name` by the recipe in `params`; return its summary, a flat row.
+
+    Reads DATA_FOLDER; writes CHECKPOINT_FOLDER/<name>/{best,last}.pt, RESULT_FOLDER/<name>.csv (a row per
+    epoch) and .json (the summary), and logs a run of `stage` with the best model. An interrupted run goes on
+    where it was. Raises UserError on parameters or data that do not allow it.
+    """
+    recipe = load_section(RecipeConfig, "recipe", params)
+    densenet = load_section(DenseNetConfig, "densenet", params)
+    tracking = load_section(TrackingConfig, "tracking", params)
+    data = load_prepared(DATA_FOLDER)
+    model = build_model(
+        name,
+        num_channels=data.num_channels,
+        num_classes=data.num_classes,
+        image_size=data.image_size,
+        densenet=densenet,
+        seed=recipe.seed,
+    )
+    spec = spec_of(model)
+    sizes = {
+        "num_parameters": count_parameters(model),
+        "num_multiply_adds": count_multiply_adds(
+            model, (data.num_channels, data.image_size, data.image_size)
+        ),
+    }
+    folder = CHECKPOINT_FOLDER / name
+    with open_run(tracking, stage, name, {"model": name, "data_checksum": data.checksum}) as tracker:
+        tracker.log_params({"recipe": asdict(recipe), "model": asdict(spec), **sizes})
+        result = train(model, data, recipe, folder=folder, tracker=tracker, description=name)
+        row = _summary(name, data, recipe, sizes, result)
+        write_csv(RESULT_FOLDER / f"{name}.csv", result.history)
+        write_json(RESULT_FOLDER / f"{name}.json", row)
+        _log_best_model(tracker, result, data)
+    mark_finished(folder)
+    return row
+
+
+def _summary(
+    name: str, data: PreparedData, recipe: RecipeConfig, sizes: dict[str, int], result: TrainResult
+) -> Row:
+    """Return the flat summary of a run: what it was, what it gave, where it ran."""
+    num_images = len(data.train) // recipe.batch_size * recipe.batch_size * recipe.epochs
+    best, last = result.best_row, result.history[-1]
+    return {
+        "model": name,
+        "data": data.name,
+        "seed": recipe.seed,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "learning_rate": recipe.learning_rate,
+        **sizes,
+        "best_epoch": result.best_epoch,
+        "best_validation_accuracy": best["validation_accuracy"],
+        "best_validation_loss": best["validation_loss"],
+        "last_train_loss": last["train_loss"],
+        "last_train_accuracy": last["train_accuracy"],
+        "last_validation_accuracy": last["validation_accuracy"],
+        "train_seconds": result.train_seconds,
+        "images_per_second": num_images / result.train_seconds,
+        "precision": result.precision,
+        "data_checksum": data.checksum,
+        **provenance(result.device),
+    }
+
+
+def _log_best_model(tracker: Tracker, result: TrainResult, data: PreparedData) -> None:
+    """Log the best epoch's model with a few normalised validation images as example."""
+    batches = Batches(
+        data.validation,
+        min(NUM_EXAMPLES, len(data.validation)),
+        mean=data.mean,
+        std=data.std,
+        seed=0,
+        device="cpu",
+        augment=None,
+        shuffle=False,
+        drop_last=False,
+    )
+    images, _ = next(iter(batches))
+    tracker.log_model(rebuild_model(load_checkpoint(result.best_checkpoint)), images.numpy())

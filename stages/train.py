@@ -1,0 +1,21 @@
+"""Stage train@DEPTH: train the DenseNet of one nominal depth."""
+
+import argparse
+
+from pipelines.entry import run_stage
+from pipelines.training.job import run_training
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
+    parser.add_argument("--depth", type=int, default=100, help="nominal depth (default: %(default)s)")
+    row = run_training("train", f"densenet{parser.parse_args().depth}")
+    print(
+        f"{row['model']}: validation accuracy {row['best_validation_accuracy']:.4f} after epoch "
+        f"{row['best_epoch']} of {row['epochs']}, {row['train_seconds']:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)
