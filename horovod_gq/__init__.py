@@ -1,0 +1,14 @@
+"""GQ: gradient quantization with error feedback for data-parallel training.
+
+With the stock Horovod optimizer::
+
+    compression = GQ(wire_bits=4).bind(model)
+    optimizer = hvd.DistributedOptimizer(
+        optimizer, named_parameters=model.named_parameters(), compression=compression, op=hvd.Sum
+    )
+"""
+
+from horovod_gq.compression import GQ, NonFiniteGradientError
+from horovod_gq.config import GQConfig, num_levels
+
+__all__ = ["GQ", "GQConfig", "NonFiniteGradientError", "num_levels"]

@@ -1,0 +1,107 @@
+"""Settings of the gradient quantization and the number of levels that follows from them."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from dataclasses import dataclass, fields
+
+WIRE_WIDTHS = (2, 4, 8, 16)
+"""Bits of one value on the wire; 32 / width values share one int32 word."""
+
+UNCOMPRESSED = 32
+"""Width that an override gives to leave a tensor in fp32."""
+
+EXCHANGES = ("allreduce", "scatter_reduce_allgather")
+ROUNDINGS = ("nearest", "stochastic")
+NONFINITE_ACTIONS = ("raise", "propagate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GQConfig:
+    """What every rank must agree on. A mismatch is found at the first step, on every rank."""
+
+    wire_bits: int = 4
+    """Bits of one gradient value on the wire, one of 2, 4, 8, 16."""
+    exchange: str = "allreduce"
+    """`allreduce` sums packed words; `scatter_reduce_allgather` has bytes independent of the workers."""
+    rounding: str = "nearest"
+    """`nearest` (least error with error feedback) or `stochastic` (unbiased; QSGD, Alistarh 2017)."""
+    error_feedback: bool = True
+    """Keep what quantization lost and add it to the next gradient (EF-SGD, Karimireddy 2019)."""
+    clip_factor: float | None = None
+    """Largest sent magnitude over the root mean square; None takes the measured value for the levels."""
+    warmup_steps: int = 1
+    """First steps of a tensor that travel in fp32; the scale is calibrated on each. At least 1."""
+    min_numel: int = 1024
+    """Tensors with fewer elements travel in fp32, as all 1-D tensors do."""
+    overrides: tuple[tuple[str, int], ...] = ()
+    """(name pattern, wire bits) pairs, first match wins; patterns as in fnmatch, 32 leaves a tensor in fp32."""
+    nonfinite: str = "raise"
+    """On inf or NaN on any rank: `raise` on all ranks, or `propagate` NaN, for use with a grad scaler."""
+    seed: int = 0
+    """Seed of stochastic rounding; the draws also depend on rank, tensor, element and step."""
+    compile_kernels: bool = True
+    """Compile the kernels with torch.compile; without a compiler they run eagerly, with one warning."""
+
+    def __post_init__(self) -> None:
+        check_choice("wire_bits", self.wire_bits, WIRE_WIDTHS)
+        check_choice("exchange", self.exchange, EXCHANGES)
+        check_choice("rounding", self.rounding, ROUNDINGS)
+        check_choice("nonfinite", self.nonfinite, NONFINITE_ACTIONS)
+        for pattern, width in self.overrides:
+            check_choice(f"overrides[{pattern!r}]", width, (*WIRE_WIDTHS, UNCOMPRESSED))
+        if self.warmup_steps < 1:
+            raise ValueError(
+                f"warmup_steps is {self.warmup_steps}; it must be at least 1, because the first fp32 step "
+                "calibrates the scale"
+            )
+        if self.min_numel < 1:
+            raise ValueError(f"min_numel is {self.min_numel}; it must be at least 1")
+        if self.clip_factor is not None and not 0.0 < self.clip_factor < 1e6:
+            raise ValueError(f"clip_factor is {self.clip_factor}; it must lie between 0 and 1e6, or be None")
+
+    def width_of(self, name: str, shape: tuple[int, ...]) -> int:
+        """Wire bits of one tensor: an override, `UNCOMPRESSED` for 1-D and small ones, else `wire_bits`."""
+        numel = 1
+        for size in shape:
+            numel *= size
+        for pattern, width in self.overrides:
+            if fnmatch.fnmatchcase(name, pattern):
+                return width
+        return UNCOMPRESSED if len(shape) <= 1 or numel < self.min_numel else self.wire_bits
+
+    def digest(self, *context: object) -> bytes:
+        """Hash of every setting that ranks must share, with what `context` adds (tensor names, shapes)."""
+        shared = [(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "compile_kernels"]
+        return hashlib.sha256(repr((shared, context)).encode()).digest()
+
+
+def check_choice(key: str, value: object, allowed: tuple[object, ...]) -> None:
+    """Raise a ValueError that names the key, the value and what is allowed."""
+    if value not in allowed:
+        raise ValueError(f"{key} is {value!r}; allowed are {', '.join(map(repr, allowed))}")
+
+
+def num_levels(wire_bits: int, workers: int, exchange: str = "allreduce") -> int:
+    """Largest magnitude L of a quantized value, q in [-L, L].
+
+    With `allreduce` the sum over the workers must stay in its lane: L = floor((2^(w-1) - 1) / N).
+    With `scatter_reduce_allgather` words are never summed, so the whole lane is used.
+
+    Raises:
+        ValueError: no level is left; the message names the widths that carry so many workers.
+    """
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; it must be at least 1")
+    largest: int = 2 ** (wire_bits - 1) - 1
+    if exchange != "allreduce":
+        return largest
+    if largest // workers == 0:
+        fitting = [str(width) for width in WIRE_WIDTHS if (2 ** (width - 1) - 1) // workers > 0]
+        ways = f"wire_bits {' or '.join(fitting)}" if fitting else "fewer workers"
+        raise ValueError(
+            f"wire_bits={wire_bits} cannot carry the sum of {workers} workers; use {ways}, "
+            'or exchange="scatter_reduce_allgather"'
+        )
+    return largest // workers

@@ -1,0 +1,55 @@
+"""Slow independent reference of the wire format, in Python integers and numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+
+def pack(digits: npt.NDArray[np.int64], wire_bits: int) -> npt.NDArray[np.int64]:
+    """Signed-digit words of `digits` in the plane order of the codec, as Python-exact integers.
+
+    Word j holds bytes 4 j .. 4 j + 3 of each plane; the digit of plane p and byte b sits in bits
+    8 b + w p (at width 16, word j holds digits 2 j and 2 j + 1).
+    """
+    if wire_bits == 16:
+        pairs = digits.reshape(-1, 2)
+        return pairs[:, 0] + (pairs[:, 1] << 16)
+    planes = digits.reshape(max(1, 8 // wire_bits), -1, 4)
+    words = np.zeros(planes.shape[1], dtype=np.int64)
+    for plane in range(planes.shape[0]):
+        for byte in range(4):
+            words += planes[plane, :, byte] << (8 * byte + wire_bits * plane)
+    return words
+
+
+def unpack(words: npt.NDArray[np.int64], wire_bits: int) -> npt.NDArray[np.int64]:
+    """Peel the signed digits off one after the other, lowest lane first (exact integers)."""
+    lanes = 32 // wire_bits
+    half, base = 2 ** (wire_bits - 1), 2**wire_bits
+    rest = words.astype(np.int64)
+    by_lane = np.zeros((lanes, len(words)), dtype=np.int64)
+    for lane in range(lanes):
+        digit = (rest + half) % base - half
+        by_lane[lane] = digit
+        rest = (rest - digit) // base
+    assert not rest.any()
+    if wire_bits == 16:
+        return by_lane.T.reshape(-1)
+    num_planes = max(1, 8 // wire_bits)
+    out = np.zeros((num_planes, len(words), 4), dtype=np.int64)
+    for lane in range(lanes):
+        byte, plane = divmod(lane * wire_bits, 8)
+        out[plane // wire_bits, :, byte] = by_lane[lane]
+    return out.reshape(-1)
+
+
+def quantize(
+    gradient: npt.NDArray[np.float32], residual: npt.NDArray[np.float32], step: float, levels: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Nearest rounding (ties to even) with clipping; digits and the new residual."""
+    total = gradient + residual
+    with np.errstate(over="ignore"):
+        scaled = total * np.float32(1.0 / step)
+    digits = np.clip(np.rint(scaled), -levels, levels)
+    return digits.astype(np.int64), total - digits.astype(np.float32) * np.float32(step)
