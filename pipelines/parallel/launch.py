@@ -18,8 +18,8 @@ from pipelines.parallel import progress, strategies  # noqa: F401  registers the
 from pipelines.parallel.job import Job
 from pipelines.parallel.strategy import build_strategy
 
-RANK_PREFIX = re.compile(r"^\[\d+(?:,\d+)?\]<(?:stdout|stderr)>:\s?")
-LINES_KEPT = 60
+RANK_PREFIX = re.compile(r"^\[(?:\d+,)?(\d+)\]<(?:stdout|stderr)>:")
+LINES_KEPT = 30
 GRACE_SECONDS = 10
 
 
@@ -49,12 +49,12 @@ def launch(job: Job) -> None:
         start_new_session=True,
     )
     try:
-        tail = _follow(process, job.name)
+        tails = _follow(process, job.name)
     except BaseException:
         _stop(process)
         raise
     if process.returncode != 0:
-        raise UserError(_failure(job, process.returncode, tail))
+        raise UserError(_failure(job, process.returncode, tails))
 
 
 def check(job: Job) -> None:
@@ -86,21 +86,22 @@ def command(job: Job) -> list[str]:
     ]
 
 
-def _follow(process: subprocess.Popen[str], description: str) -> deque[str]:
-    """Read the output until the run ends: progress lines move a bar, the last other lines are returned."""
-    tail: deque[str] = deque(maxlen=LINES_KEPT)
+def _follow(process: subprocess.Popen[str], description: str) -> dict[str, deque[str]]:
+    """Read the output until the run ends: progress lines move a bar, the last other lines a rank are returned."""
+    tails: dict[str, deque[str]] = {}
     assert process.stdout is not None
     with tqdm(desc=description, unit="step", disable=None) as bar:
-        for raw in process.stdout:
-            line = RANK_PREFIX.sub("", raw.rstrip())
+        for line in process.stdout:
             advance = progress.parse_progress(line)
             if advance is None:
-                tail.append(line)
+                prefix = RANK_PREFIX.match(line)
+                speaker = f"rank {prefix[1]}" if prefix else "horovodrun"
+                tails.setdefault(speaker, deque(maxlen=LINES_KEPT)).append(RANK_PREFIX.sub("", line.rstrip()))
             else:
                 bar.total = advance[1]
                 bar.update(advance[0] - bar.n)
     process.wait()
-    return tail
+    return tails
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
@@ -114,10 +115,12 @@ def _stop(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
-def _failure(job: Job, status: int, tail: deque[str]) -> str:
-    """Say in one line what failed if a worker did so itself, else show the end of the workers' output."""
-    for line in tail:
-        if line.startswith("error: "):
-            return line.removeprefix("error: ")
-    output = "\n".join(tail)
-    return f"horovodrun ended with status {status} for {job.name}; its last lines:\n{output}"
+def _failure(job: Job, status: int, tails: dict[str, deque[str]]) -> str:
+    """Return the line in which a worker reported a user's mistake; else show what each worker printed last."""
+    for tail in tails.values():
+        for line in tail:
+            if line.startswith("error: "):
+                return line.removeprefix("error: ")
+    for speaker, tail in sorted(tails.items()):
+        print(f"--- {speaker}, last lines:", *tail, sep="\n", file=sys.stderr, flush=True)
+    return f"horovodrun ended with status {status} for {job.name}; the last lines of its workers stand above"
