@@ -3,6 +3,7 @@
 Started by test_worker.py through horovodrun in an empty folder; any rank's failure fails the launch.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import horovod.torch as hvd
 import torch
 
 from pipelines.config import load_section
-from pipelines.data import PrepareConfig, prepare
+from pipelines.data import PrepareConfig
+from pipelines.data.preparation import prepare
 from pipelines.models.config import DenseNetConfig
 from pipelines.parallel import DistributedConfig, Job, checkpoint
 from pipelines.parallel.replicas import parameter_digest, replicas_identical
@@ -92,6 +94,7 @@ def check_finish(job: Job) -> None:
 
 def main() -> None:
     params = Path(sys.argv[1])
+    os.chdir(params.parent)
     hvd.init()
     if hvd.rank() == 0:
         prepare(load_section(PrepareConfig, "prepare", params), Path("prepared"), Path("samples.png"))
