@@ -19,7 +19,7 @@ def main() -> None:
     SUMMARY.parent.mkdir(parents=True, exist_ok=True)
     SUMMARY.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print(
-        f"{summary['data']}: {summary['num_train']} training images, checksum {summary['data_checksum'][:12]}"
+        f"{summary['name']}: {summary['num_train']} training images, checksum {summary['data_checksum'][:12]}"
     )
 
 

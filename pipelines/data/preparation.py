@@ -116,7 +116,7 @@ def channel_statistics(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[f
 
 def _summarise(data: PreparedData, source: str, config: PrepareConfig) -> dict[str, Any]:
     return {
-        "data": data.name,
+        "name": data.name,
         "data_source": source,
         "data_checksum": data.checksum,
         "num_train": len(data.train),

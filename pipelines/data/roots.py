@@ -2,9 +2,6 @@
 
 import os
 import socket
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +11,7 @@ from pipelines.data.archives import read_npz
 from pipelines.data.config import PrepareConfig
 from pipelines.data.raw import Images, Labels, RawData, as_images, as_labels
 from pipelines.errors import UserError
+from pipelines.network import unreachable
 
 DATA_ROOT_VARIABLE = "GQBENCH_DATA_ROOT"
 DOWNLOAD_FOLDER = Path("data/downloads")
@@ -110,7 +108,7 @@ def _download(official: OfficialSet, config: PrepareConfig, searched: str) -> No
     """Download into DOWNLOAD_FOLDER, or raise the one line that says both ways out."""
     reason = "prepare.download is false"
     if config.download:
-        problem = _probe(official.url)
+        problem = unreachable(official.url, _TIMEOUT_SECONDS)
         if problem is None:
             DOWNLOAD_FOLDER.mkdir(parents=True, exist_ok=True)
             try:
@@ -126,31 +124,6 @@ def _download(official: OfficialSet, config: PrepareConfig, searched: str) -> No
         f"{DATA_ROOT_VARIABLE} to a folder with {official.name}.npz or {official.files}, or set "
         "prepare.download: true on a machine with a network (name: digits needs neither)"
     )
-
-
-def _probe(url: str) -> str | None:
-    """Ask for the head of `url` and return what went wrong, or None.
-
-    Name look-up knows no timeout of its own and may hang for minutes, hence the thread.
-    """
-    problems: list[str | None] = []
-
-    def ask() -> None:
-        try:
-            urllib.request.urlopen(
-                urllib.request.Request(url, method="HEAD"), timeout=_TIMEOUT_SECONDS
-            ).close()
-            problems.append(None)
-        except urllib.error.HTTPError as error:
-            # A server that refuses HEAD is there all the same.
-            problems.append(None if error.code in (403, 405) else f"HTTP {error.code}")
-        except OSError as error:
-            problems.append(str(getattr(error, "reason", error)))
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_TIMEOUT_SECONDS + 2)
-    return problems[0] if problems else f"no answer within {_TIMEOUT_SECONDS:.0f} seconds"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pipelines.config.validate import FieldError
 from pipelines.data import roots
 from pipelines.data.preparation import prepare
 from pipelines.errors import UserError
+from pipelines.network import unreachable
 
 
 def fails(config: Any, tmp_path: Path, match: str) -> None:
@@ -67,19 +68,18 @@ def test_no_data_and_no_network_says_both_ways_out(
 
 
 def test_a_silent_server_is_given_up_within_seconds(monkeypatch: Any) -> None:
-    monkeypatch.setattr(roots, "_TIMEOUT_SECONDS", 0.3)
     monkeypatch.setenv("no_proxy", "*")
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         start = time.monotonic()
-        problem = roots._probe(f"http://127.0.0.1:{silent.getsockname()[1]}/x")
+        problem = unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}/x", 0.3)
     assert problem is not None
     assert time.monotonic() - start < 5
 
 
 def test_forbidden_download_is_not_tried(tmp_path: Path, make_config: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(roots, "_probe", lambda url: pytest.fail("asked the network"))
+    monkeypatch.setattr(roots, "unreachable", lambda *_: pytest.fail("asked the network"))
     fails(make_config(name="svhn"), tmp_path, "prepare.download is false; either set prepare.root")
 
 
