@@ -48,8 +48,11 @@ class Strategy(ABC):
         self.options = options
 
     @abstractmethod
-    def attach(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Add hooks to `model` and wrap `optimizer`; the workers' parameters are equal here."""
+    def attach(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """Add hooks to `model` and wrap `optimizer`; the workers' parameters are equal here.
+
+        Returns the optimizer that owns the momentum and the learning rate from now on.
+        """
 
     @abstractmethod
     def wait(self) -> None:

@@ -18,13 +18,16 @@ class SynchronousStrategy(Strategy):
     def make_compression(self, model: nn.Module, /) -> tuple[Compression, Any]:
         """Return the compression for `model` and Horovod's reduce operation that goes with it."""
 
-    def attach(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def attach(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
         """Wrap `optimizer` in Horovod's; from now on each backward pass starts the sums."""
         compression, operation = self.make_compression(model)
         self.meter = MeteredCompression(compression)
-        self.optimizer = hvd.DistributedOptimizer(
+        # Horovod's optimizer is a new one with a state of its own; the one passed in is spent.
+        self.optimizer: Any = hvd.DistributedOptimizer(
             optimizer, named_parameters=model.named_parameters(), compression=self.meter, op=operation
         )
+        wrapped: torch.optim.Optimizer = self.optimizer
+        return wrapped
 
     def wait(self) -> None:
         """Wait for the sums; decompression happens here too, on the meter."""

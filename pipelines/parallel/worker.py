@@ -23,7 +23,7 @@ from pipelines.parallel.times import StepTimes, as_array, interquartile_range, s
 from pipelines.provenance import provenance
 from pipelines.results import write_csv, write_json
 from pipelines.tracking import NullTracker, Tracker, open_run
-from pipelines.training import build_optimizer, learning_rate_at, predict_logits
+from pipelines.training import build_optimizer, learning_rate_at, predict_logits, set_learning_rate
 
 
 class Worker:
@@ -55,8 +55,7 @@ class Worker:
         self.steps: list[StepTimes] = []
         self.wire_bytes: list[int] = []
         self.local_seconds = self._time_local_steps()
-        self.optimizer = build_optimizer(self.model, self.recipe)
-        self.strategy.attach(self.model, self.optimizer)
+        self.optimizer = self.strategy.attach(self.model, build_optimizer(self.model, self.recipe))
         self.fingerprint = job.fingerprint(self.method_entry, self.data.checksum, self.num_workers)
 
     def _build_model(self) -> nn.Module:
@@ -103,7 +102,7 @@ class Worker:
         for _ in range(self.job.distributed.warmup_steps + self.job.distributed.local_steps):
             start = seconds_now(self.device)
             optimizer.zero_grad()
-            cross_entropy(model(images), labels).backward()
+            cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             seconds.append(seconds_now(self.device) - start)
         hvd.barrier()
@@ -146,8 +145,7 @@ class Worker:
         begin = seconds_now(self.device)
         for index, (images, labels) in enumerate(self.batches):
             rate = learning_rate_at(self.recipe, self.epoch + index / len(self.batches))
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+            set_learning_rate(self.optimizer, rate)
             total_loss += self.train_step(images, labels)
             report_progress(self.rank, self.epoch * len(self.batches) + index + 1, self.total_steps)
         seconds = seconds_now(self.device) - begin
@@ -228,7 +226,7 @@ def _run(job: Job, tracker: Tracker) -> None:
         replicas.average_buffers(worker.model)
         row["validation_loss"], row["validation_accuracy"] = worker.evaluate("validation")
         worker.history.append(row)
-        tracker.log_metrics({k: float(v) for k, v in row.items() if k != "epoch"}, step=worker.epoch)
+        tracker.log_metrics(_numbers(row), step=worker.epoch)
         worker.save()
     identical = replicas.replicas_identical(worker.model)
     if worker.strategy.replicas_identical and not identical:
@@ -237,8 +235,15 @@ def _run(job: Job, tracker: Tracker) -> None:
     if worker.rank == 0:
         write_json(job.result_file, row)
         write_csv(job.history_file, worker.history)
-        tracker.log_metrics({k: float(v) for k, v in row.items() if isinstance(v, int | float)}, step=None)
+        tracker.log_metrics(_numbers(row), step=None)
     checkpoint.finish(job.checkpoint_folder, worker.model.state_dict())
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, float]:
+    """Return the numeric fields of a row: what a tracker takes as metrics."""
+    return {
+        key: float(value) for key, value in row.items() if isinstance(value, int | float) and key != "epoch"
+    }
 
 
 def _result_row(worker: Worker, identical: bool) -> dict[str, Any]:
