@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -174,7 +174,7 @@ class GQ:
         for bound in self._tensors:
             if bound.codec is not None:
                 tensors.update(bound.codec.state_dict())
-        return {"config": self.config, "tensors": tensors or dict(self._loaded)}
+        return {"config": asdict(self.config), "tensors": tensors or dict(self._loaded)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict()`, bit for bit. Call after `bind`, on every rank with its own state.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from horovod_gq.config import GQConfig
@@ -13,10 +14,11 @@ def check_config(state: Mapping[str, Any], config: GQConfig) -> None:
     for key in ("config", "tensors"):
         if key not in state:
             raise ValueError(f"this is no GQ state: the key {key!r} is missing")
-    saved = state["config"]
-    if saved != config:
+    saved, current = state["config"], asdict(config)
+    if saved != current:
+        differing = {key: value for key, value in saved.items() if value != current.get(key)}
         raise ValueError(
-            f"the state was saved with {saved}, but this run uses {config}; use the saved settings"
+            f"the state was saved with {differing}, but this run uses {config}; use the saved settings"
         )
 
 
