@@ -204,7 +204,7 @@ def run_worker(job: Job) -> None:
     Writes `job.result_file`, `job.history_file` and `job.checkpoint_folder`/model.pt.
     """
     hvd.init()
-    tags = {"model": job.model, "method": job.method}
+    tags = {"model": job.model, "method": job.method, "seed": job.recipe.seed}
     if hvd.rank() == 0:
         with open_run(job.tracking, "distributed", job.name, tags) as tracker:
             _run(job, tracker)
@@ -216,6 +216,7 @@ def run_worker(job: Job) -> None:
 def _run(job: Job, tracker: Tracker) -> None:
     worker = Worker(job)
     worker.resume()
+    tracker.set_tags({"data_checksum": worker.data.checksum})
     tracker.log_params(
         {"model": job.model, "workers": worker.num_workers}
         | {f"method.{key}": value for key, value in worker.method_entry.items()}
@@ -271,7 +272,7 @@ def _result_row(worker: Worker, identical: bool) -> dict[str, Any]:
         "wire_bytes_per_step": wire_bytes,
         "gradient_bytes": gradient_bytes,
         "compression_ratio": gradient_bytes / wire_bytes,
-        "parameters": count_parameters(worker.model),
+        "num_parameters": count_parameters(worker.model),
         "train_seconds": float(sum(row["seconds"] for row in worker.history)),
         "train_loss": worker.history[-1]["train_loss"],
         "validation_accuracy": worker.history[-1]["validation_accuracy"],

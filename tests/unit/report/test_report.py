@@ -41,8 +41,8 @@ def results(tmp_path: Path) -> Path:
         "torch_version": "2.13.0",
     }
     recognition = [
-        {"model": "densenet<100>", "test_accuracy": 0.9876, "parameters": 769162, **common},
-        {"model": "vgg16_bn", "test_accuracy": 0.97, "parameters": 14_000_000, **common},
+        {"model": "densenet<100>", "test_accuracy": 0.9876, "num_parameters": 769162, **common},
+        {"model": "vgg16_bn", "test_accuracy": 0.97, "num_parameters": 14_000_000, **common},
     ]
     step = {
         f"{part}_seconds_median": 0.01 for part in ("step", "compute", "encode", "communication", "decode")
@@ -71,8 +71,8 @@ def test_page_is_one_file_with_every_number_and_figure(results: Path) -> None:
 
 def test_the_best_of_a_column_is_marked_within_its_group() -> None:
     rows = [
-        {"model": "a", "test_accuracy": 0.9, "parameters": 2},
-        {"model": "b", "test_accuracy": 0.8, "parameters": 1},
+        {"model": "a", "test_accuracy": 0.9, "num_parameters": 2},
+        {"model": "b", "test_accuracy": 0.8, "num_parameters": 1},
     ]
     table = make_table(rows, RECOGNITION)
     best = [[cell.best for cell in row] for row in table.rows]
