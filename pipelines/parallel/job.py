@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.errors import UserError
 from pipelines.models.config import DenseNetConfig
 from pipelines.parallel.config import DistributedConfig
 from pipelines.tracking import TrackingConfig
@@ -48,6 +49,15 @@ class Job:
     def learning_rate_scale(self, num_workers: int) -> float:
         """Factor for the recipe's learning rate: linear in the global batch (Goyal 2017, section 2.1)."""
         return num_workers * self.distributed.batch_size / self.recipe.batch_size
+
+    def check_batch_size(self, num_samples: int, num_workers: int) -> None:
+        """Raise UserError unless `num_samples` training samples fill at least one step of all workers."""
+        size = self.distributed.batch_size
+        if size * num_workers > num_samples:
+            raise UserError(
+                f"{self.params}: distributed.batch_size: {size} is not allowed; allowed: at most "
+                f"{num_samples // num_workers} ({num_samples} training samples over {num_workers} workers)"
+            )
 
     def fingerprint(self, method_entry: dict[str, Any], data_checksum: str, num_workers: int) -> str:
         """Return a digest of all that a resumed run must share with the interrupted one."""

@@ -61,6 +61,7 @@ def check(job: Job) -> None:
     """Raise UserError, before any worker starts, for parameters or data that would make them fail."""
     build_strategy(job.method, job.params)
     data = load_prepared(job.data_folder)
+    job.check_batch_size(len(data.train), job.distributed.workers)
     build_model(
         job.model,
         num_channels=data.num_channels,

@@ -38,6 +38,7 @@ class Worker:
         )
         torch.set_num_threads(config.threads_per_worker)
         self.data: PreparedData = load_prepared(job.data_folder)
+        job.check_batch_size(len(self.data.train), self.num_workers)
         scale = job.learning_rate_scale(self.num_workers)
         self.recipe = replace(
             job.recipe,
@@ -71,7 +72,7 @@ class Worker:
         return model
 
     def _batches(self) -> Batches:
-        batches = Batches(
+        return Batches(
             self.data.train,
             self.recipe.batch_size,
             mean=self.data.mean,
@@ -84,13 +85,6 @@ class Worker:
             rank=self.rank,
             num_workers=self.num_workers,
         )
-        if len(batches) == 0:
-            raise UserError(
-                f"distributed.batch_size: {self.recipe.batch_size} is not allowed; allowed: at most "
-                f"{len(self.data.train) // self.num_workers} ({len(self.data.train)} training samples "
-                f"over {self.num_workers} workers)"
-            )
-        return batches
 
     def _time_local_steps(self) -> list[float]:
         """Time steps without any exchange on a copy of the model, on all workers at once: the reference."""
