@@ -17,7 +17,7 @@ fail() {
 
 python=$(command -v "${PYTHON:-python3.11}" || command -v python3 || true)
 [ -n "$python" ] || fail "no Python found; install Python 3.11 (with venv), or name one: PYTHON=/path/to/python3.11 make setup"
-found=$("$python" -c 'import sys; print("{}.{}".format(*sys.version_info))')
+found=$("$python" -c 'import sys; print("{}.{}".format(*sys.version_info))' 2>/dev/null || echo "no Python that runs")
 [ "$found" = 3.11 ] || fail "Python 3.11 is needed, $python is $found; name one: PYTHON=/path/to/python3.11 make setup"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || fail "$python has no venv module; install it (Debian: apt-get install python3.11-venv)"
 command -v "${CXX:-c++}" >/dev/null || fail "no C++ compiler '${CXX:-c++}' found; install one (Debian: apt-get install g++), or name one: CXX=..."
