@@ -12,13 +12,43 @@ from pipelines.errors import UserError
 from pipelines.models.base import FAMILY_SUFFIX, MODELS, ModelSpec
 from pipelines.models.blocks import block_layers
 from pipelines.models.config import DenseNetConfig
-from pipelines.models.reuse import DiscardDraws, Kept, ReusedConv, ScaleShiftRelu
+from pipelines.models.features import ConcatenatedFeatures, Features
+from pipelines.models.reuse import DiscardDraws, Kept
+from pipelines.models.shared import SharedFeatures
 
 PLAIN_INITIAL_WIDTH = 16  # Huang et al. 2017, section 4.1; BC: twice the growth rate
 
 
+class ReusedConv(nn.Module):
+    """Scale, shift, ReLU and convolution of earlier feature maps (1x1: bottleneck or transition)."""
+
+    def __init__(self, num_inputs: int, num_outputs: int, kernel_size: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(num_inputs))
+        self.shift = nn.Parameter(torch.zeros(num_inputs))
+        self.weight = nn.Parameter(torch.empty(num_outputs, num_inputs, kernel_size, kernel_size))
+        nn.init.kaiming_normal_(self.weight)
+
+    def forward(self, features: Features, kept: Kept | None = None) -> Tensor:
+        """Return [b, num_outputs, h, w] from the `num_inputs` maps so far, or from those `kept`."""
+        return features.read(self.scale, self.shift, self.weight, kept)
+
+
+class Head(nn.Module):
+    """Scale, shift and ReLU of the last block's maps, and their average over all pixels."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(num_channels))
+        self.shift = nn.Parameter(torch.zeros(num_channels))
+
+    def forward(self, features: Features) -> Tensor:
+        """Return [b, num_channels]."""
+        return features.activate(self.scale, self.shift).mean((2, 3))
+
+
 class DenseLayer(nn.Module):
-    """One layer of a dense block: normalised earlier maps in, `growth_rate` normalised maps out."""
+    """One layer of a dense block: reads earlier maps, appends `growth_rate` of its own."""
 
     def __init__(self, num_inputs: int, config: DenseNetConfig) -> None:
         super().__init__()
@@ -34,37 +64,48 @@ class DenseLayer(nn.Module):
             self.reuse = ReusedConv(num_inputs, growth, 3)
         self.normalise = nn.BatchNorm2d(growth, affine=False)
 
-    def forward(self, features: Tensor, kept: Kept | None) -> Tensor:
-        """Map features [b, num_inputs, h, w] to this layer's normalised maps [b, growth_rate, h, w]."""
+    def forward(self, features: Features, kept: Kept | None) -> None:
+        """Append this layer's maps [b, growth_rate, h, w] to `features`."""
         new = functional.dropout(self.reuse(features, kept), self.dropout, self.training)
         if self.bottleneck is not None:
             new = self.conv(functional.relu(self.bottleneck(new), inplace=True))
             new = functional.dropout(new, self.dropout, self.training)
-        return self.normalise(new)  # type: ignore[no-any-return]
+        features.append(new, self.normalise)
 
 
 class DenseBlock(nn.Module):
-    """Layers that each read all earlier ones; returns the normalised concatenation of input and outputs."""
+    """Layers that each read the maps of the block's input and of all earlier layers."""
 
     def __init__(self, input_width: int, num_layers: int, config: DenseNetConfig) -> None:
         super().__init__()
         self.input_width = input_width
         self.growth_rate = config.growth_rate
         self.output_width = input_width + num_layers * config.growth_rate
+        self.memory_efficient = config.memory_efficient
         self.normalise = nn.BatchNorm2d(input_width, affine=False)
         self.layers = nn.ModuleList(
             DenseLayer(input_width + index * config.growth_rate, config) for index in range(num_layers)
         )
 
-    def forward(self, maps: Tensor, draws: DiscardDraws | None) -> Tensor:
-        """Map [b, input_width, h, w] to [b, output_width, h, w]; `draws` chooses what each layer reads."""
+    def forward(self, maps: Tensor, draws: DiscardDraws | None) -> Features:
+        """Return the `output_width` normalised maps after `maps` [b, input_width, h, w] went through all layers.
+
+        `draws` chooses what each layer reads in this step, None: everything.
+        """
         reads: list[Kept] | list[None] = [None] * len(self.layers)
         if draws is not None:
             reads = draws.draw(self.input_width, self.growth_rate, len(self.layers))
-        features = [self.normalise(maps)]
+        features = self._new_features()
+        features.append(maps, self.normalise)
         for layer, kept in zip(self.layers, reads, strict=True):
-            features.append(layer(torch.cat(features, 1), kept))
-        return torch.cat(features, 1)
+            layer(features, kept)
+        return features
+
+    def _new_features(self) -> Features:
+        # Compilers and exporters cannot look into autograd functions of ours.
+        if self.memory_efficient and not torch.compiler.is_compiling():
+            return SharedFeatures(self.output_width)
+        return ConcatenatedFeatures(recompute=self.memory_efficient)
 
 
 class DenseNet(nn.Module):
@@ -89,7 +130,7 @@ class DenseNet(nn.Module):
             block = DenseBlock(width, num_layers, config)
             self.blocks.append(block)
             width = block.output_width
-        self.head = ScaleShiftRelu(width)
+        self.head = Head(width)
         self.classifier = nn.Linear(width, num_classes)
         nn.init.zeros_(self.classifier.bias)
         by_layer = config.discard_granularity == "layer"
@@ -100,13 +141,11 @@ class DenseNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Classify float images; in training mode each step discards anew and advances the generator."""
         draws = self.draws if self.training and self.draws.rate > 0 else None
-        maps = self.stem(images)
-        for index, block in enumerate(self.blocks):
-            if index > 0:
-                maps = self.transitions[index - 1](maps)
-                maps = functional.avg_pool2d(functional.dropout(maps, self.dropout, self.training), 2)
-            maps = block(maps, draws)
-        return self.classifier(self.head(maps).mean((2, 3)))  # type: ignore[no-any-return]
+        features = self.blocks[0](self.stem(images), draws)
+        for transition, block in zip(self.transitions, list(self.blocks)[1:], strict=True):
+            maps = functional.dropout(transition(features), self.dropout, self.training)
+            features = block(functional.avg_pool2d(maps, 2), draws)
+        return self.classifier(self.head(features))  # type: ignore[no-any-return]
 
 
 @MODELS.register(f"densenet{FAMILY_SUFFIX}")
