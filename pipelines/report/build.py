@@ -68,7 +68,7 @@ def embed(path: Path, caption: str) -> Picture:
 def _figures(results: Path, captions: dict[str, str]) -> list[Picture]:
     """Embed the figures named by glob patterns, in order; a pattern may match none (fewer models, say)."""
     return [
-        embed(path, caption.format(name=path.stem.rpartition("-")[2]))
+        embed(path, caption.format(name=path.stem.partition("-")[2]))
         for pattern, caption in captions.items()
         for path in sorted((results / "figures").glob(pattern))
     ]
@@ -94,11 +94,12 @@ def _data_section(results: Path) -> Section:
 
 def _recognition_section(rows: list[Row], results: Path) -> Section:
     captions = {
-        "curves.png": "Loss and accuracy by epoch; dotted lines: the learning rate drops.",
-        "roc.png": "ROC of all models, macro average over the classes.",
-        "roc-*.png": "ROC per class: {name}.",
-        "confusion-*.png": "Confusion matrix on the test part: {name}.",
-        "accuracy_parameters.png": "Test accuracy against the number of parameters.",
+        "recognition/curves.png": "Loss and accuracy by epoch; dotted lines: the learning rate drops.",
+        "recognition/roc.png": "ROC of all models, macro average over the classes.",
+        "recognition/roc-*.png": "ROC per class: {name}.",
+        "recognition/confusion-*.png": "Confusion matrix on the test part: {name}.",
+        "recognition/accuracy_parameters.png": "Test accuracy against the number of parameters.",
+        "recognition/accuracy_seconds.png": "Test accuracy against the time of training.",
     }
     paragraphs = [
         "All models were trained by the same recipe; the checkpoint was chosen on the validation part."

@@ -53,8 +53,8 @@ def results(tmp_path: Path) -> Path:
     write_json(tmp_path / "distributed.json", distributed)
     write_json(tmp_path / "speedup.json", speedup)
     write_json(tmp_path / "prepare.json", {"name": "digits"})
-    (tmp_path / "figures").mkdir()
-    for name in ("samples", "curves", "roc-vgg16_bn", "step_parts"):
+    (tmp_path / "figures/recognition").mkdir(parents=True)
+    for name in ("samples", "recognition/curves", "recognition/roc-vgg16_bn", "step_parts"):
         (tmp_path / f"figures/{name}.png").write_bytes(png())
     return tmp_path
 
