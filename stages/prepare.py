@@ -1,8 +1,9 @@
-"""Stage prepare: read the data set, split it, record its statistics and checksum, draw a sample grid."""
+"""Stage prepare: read the data set, split it, record statistics and checksums, draw a sample grid."""
 
+from dataclasses import asdict
 from pathlib import Path
 
-from pipelines.config import load_section
+from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.data import PrepareConfig
 from pipelines.data.preparation import prepare
 from pipelines.entry import run_stage
@@ -16,18 +17,16 @@ SUMMARY = Path("results/prepare.json")
 
 def main() -> None:
     """Write FOLDER, FIGURE and SUMMARY."""
-    config = load_section(PrepareConfig, "prepare")
-    with open_run(
-        load_section(TrackingConfig, "tracking"), "prepare", None, {"seed": config.seed}
-    ) as tracker:
+    config = load_section(PrepareConfig, "prepare", DEFAULT_PATH)
+    tracking = load_section(TrackingConfig, "tracking", DEFAULT_PATH)
+    with open_run(tracking, "prepare", None, {"seed": config.seed}) as tracker:
+        tracker.log_params({"prepare": asdict(config)})
         summary = prepare(config, FOLDER, FIGURE)
         write_json(SUMMARY, summary)
-        tracker.log_params(summary)
         tracker.set_tags({"data_checksum": summary["data_checksum"]})
         tracker.log_figure(FIGURE)
-    print(
-        f"{summary['name']}: {summary['num_train']} training images, checksum {summary['data_checksum'][:12]}"
-    )
+    checksum = summary["data_checksum"][:12]
+    print(f"{summary['name']}: {summary['num_train']} training images, checksum {checksum}")
 
 
 if __name__ == "__main__":
