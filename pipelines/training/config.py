@@ -37,7 +37,8 @@ class RecipeConfig:
     precision: str
     """`float32`, `bfloat16` (autocast), or `auto`: bfloat16 on CUDA, float32 on the CPU."""
     memory_format: str
-    """`contiguous`, `channels_last`, or `auto`: channels_last on CUDA, contiguous on the CPU."""
+    """`contiguous`, `channels_last`, or `auto`: channels_last on CUDA, and on the CPU for models with
+    depthwise convolutions."""
     execution: str
     """`eager`, `compiled` (torch.compile), or `auto`: compiled on CUDA, eager on the CPU."""
     evaluation_batch_size: int

@@ -103,7 +103,7 @@ class _Run:
     def __init__(self, model: nn.Module, data: PreparedData, recipe: RecipeConfig, folder: Path) -> None:
         self.model, self.data, self.recipe = model, data, recipe
         self.last_path, self.best_path = folder / "last.pt", folder / "best.pt"
-        self.runtime = resolve_runtime(recipe)
+        self.runtime = resolve_runtime(recipe, model)
         self.runtime.place(model)
         self.forward = self.runtime.forward_of(model)
         self.optimizer = build_optimizer(model, recipe)

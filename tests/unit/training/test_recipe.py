@@ -84,19 +84,20 @@ def test_nesterov_needs_momentum(recipe):
         recipe(momentum=0.0)
 
 
-def test_auto_on_a_machine_without_cuda(recipe, monkeypatch):
+def test_auto_on_a_machine_without_cuda(recipe, model, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     auto = {"device": "auto", "precision": "auto", "memory_format": "auto", "execution": "auto"}
-    runtime = resolve_runtime(recipe(**auto))
+    runtime = resolve_runtime(recipe(**auto), model())
     assert (runtime.device.type, runtime.precision) == ("cpu", "float32")
     assert (runtime.channels_last, runtime.compiled) == (False, False)
+    assert resolve_runtime(recipe(**auto), model("efficientnet_b0")).channels_last
     with pytest.raises(UserError, match=r"recipe\.device: 'cuda' is not available"):
-        resolve_runtime(recipe(device="cuda"))
+        resolve_runtime(recipe(device="cuda"), model())
 
 
-def test_auto_on_a_machine_with_cuda(recipe, monkeypatch):
+def test_auto_on_a_machine_with_cuda(recipe, model, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     auto = {"device": "auto", "precision": "auto", "memory_format": "auto", "execution": "auto"}
-    runtime = resolve_runtime(recipe(**auto))
+    runtime = resolve_runtime(recipe(**auto), model())
     assert (runtime.device.type, runtime.precision) == ("cuda", "bfloat16")
     assert (runtime.channels_last, runtime.compiled) == (True, True)
