@@ -31,7 +31,7 @@ def draw_all(evaluated: Sequence[Evaluated], class_names: tuple[str, ...], folde
     drawings: dict[str, Callable[[Path], None]] = {
         "curves.png": lambda path: draw_training_curves(evaluated, path),
         "roc.png": lambda path: draw_roc_overlay(evaluated, path),
-        "accuracy_parameters.png": lambda path: draw_cost(rows, "parameters", "parameters", path),
+        "accuracy_parameters.png": lambda path: draw_cost(rows, "num_parameters", "parameters", path),
         "accuracy_seconds.png": lambda path: draw_cost(
             rows, "train_seconds", "training time in seconds", path
         ),
