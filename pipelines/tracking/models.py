@@ -1,7 +1,8 @@
-"""Storing a PyTorch model in an MLflow run."""
+"""PyTorch models in MLflow's format, in a run or in a folder."""
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import mlflow.pytorch
@@ -18,28 +19,41 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def log_pytorch_model(uri: str, run_id: str, model: nn.Module, example: npt.NDArray[np.float32]) -> None:
-    """Store `model` (on the CPU, in evaluation mode) in run `run_id` with signature and input `example`.
+    """Store `model` (on the CPU, in evaluation mode) in run `run_id` with signature and input `example`."""
+    arguments = _arguments(model, example)
+    mlflow.set_tracking_uri(uri)
+    with mlflow.start_run(run_id=run_id):
+        mlflow.pytorch.log_model(model, name=MODEL_NAME, **arguments)
 
-    `mlflow.pyfunc.load_model` reads it anywhere: this package travels with it. Requirements are named here,
-    as MLflow would start a subprocess that imports everything to infer them. Pickle, for torch.export of a
-    DenseNet-200 takes 20 s where this takes 3.
+
+def save_pytorch_model(folder: Path, model: nn.Module, example: npt.NDArray[np.float32]) -> None:
+    """Write `model` (on the CPU, in evaluation mode) to `folder`, which must not exist, as an MLflow model."""
+    mlflow.pytorch.save_model(model, str(folder), **_arguments(model, example))
+
+
+def predict_through_pyfunc(folder: Path, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the output of the MLflow model in `folder`, loaded by `mlflow.pyfunc`, for `images`."""
+    return np.asarray(mlflow.pyfunc.load_model(str(folder)).predict(images))
+
+
+def _arguments(model: nn.Module, example: npt.NDArray[np.float32]) -> dict[str, Any]:
+    """Return what describes `model` to MLflow: signature, example, requirements and the code that it needs.
+
+    `mlflow.pyfunc.load_model` reads the model anywhere, for this package travels with it. Requirements are
+    named here, as MLflow would start a subprocess that imports everything to infer them. Pickle, for
+    torch.export of a DenseNet-200 takes 20 s where this takes 3.
     """
     with torch.inference_mode():
         output = model(torch.from_numpy(example)).numpy()
     versions = library_versions()
-    # A local version, such as 2.13.0+cpu, is on no index.
     names = {"torch": "torch_version", "torchvision": "torchvision_version", "numpy": "numpy_version"}
-    requirements = [f"{name}=={versions[key].partition('+')[0]}" for name, key in names.items()]
-    mlflow.set_tracking_uri(uri)
     # What MLflow has to say here (pickles execute code) is true of every torch.save.
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    with mlflow.start_run(run_id=run_id):
-        mlflow.pytorch.log_model(
-            model,
-            name=MODEL_NAME,
-            signature=infer_signature(example, output),
-            input_example=example,
-            pip_requirements=requirements,
-            code_paths=[str(_PACKAGE)],
-            serialization_format="pickle",
-        )
+    return {
+        "signature": infer_signature(example, output),
+        "input_example": example,
+        # A local version, such as 2.13.0+cpu, is on no index.
+        "pip_requirements": [f"{name}=={versions[key].partition('+')[0]}" for name, key in names.items()],
+        "code_paths": [str(_PACKAGE)],
+        "serialization_format": "pickle",
+    }

@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipelines.data.config import PrepareConfig
+from pipelines.data.images import is_grey, read_image
 from pipelines.data.raw import SOURCES, Images, Labels, RawData
 from pipelines.errors import UserError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-_GREY_MODES = frozenset({"1", "L", "LA"})
 
 
 @SOURCES.register("folder")
@@ -31,7 +30,7 @@ def load_folder(config: PrepareConfig) -> RawData:
         raise UserError(f"{train_folder}: holds no sub-folder with images; one for each class is expected")
     train = _list_files(train_folder, class_names)
     test = _list_files(path / "test", class_names) if official else []
-    grey = all(_is_grey(file) for file, _ in (*train, *test))
+    grey = all(is_grey(file) for file, _ in (*train, *test))
     train_images, train_labels = _read_all(train, grey, config.image_size)
     parts = _read_all(test, grey, config.image_size) if official else (None, None)
     return RawData(
@@ -62,20 +61,8 @@ def _list_files(folder: Path, class_names: tuple[str, ...]) -> list[tuple[Path, 
     return files
 
 
-def _open(file: Path) -> Image.Image:
-    try:
-        return Image.open(file)
-    except (UnidentifiedImageError, OSError):
-        raise UserError(f"{file}: is no image that can be read; remove or replace it") from None
-
-
-def _is_grey(file: Path) -> bool:
-    with _open(file) as image:
-        return image.mode in _GREY_MODES
-
-
 def _read_all(files: list[tuple[Path, int]], grey: bool, size: int | None) -> tuple[Images, Labels]:
-    images = [_read(file, grey, size) for file, _ in files]
+    images = [read_image(file, grey, size) for file, _ in files]
     for (file, _), image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
             raise UserError(
@@ -83,16 +70,3 @@ def _read_all(files: list[tuple[Path, int]], grey: bool, size: int | None) -> tu
                 f"{images[0].shape[2]} x {images[0].shape[1]}; set prepare.image_size to make them alike"
             )
     return np.stack(images), np.asarray([label for _, label in files], dtype=np.int64)
-
-
-def _read(file: Path, grey: bool, size: int | None) -> Images:
-    """Return one image as uint8 [c, h, w]."""
-    with _open(file) as image:
-        try:
-            converted = image.convert("L" if grey else "RGB")
-        except OSError as error:
-            raise UserError(f"{file}: is damaged or cut off ({error}); remove or replace it") from None
-    if size is not None:
-        converted = ImageOps.fit(converted, (size, size), Image.Resampling.BICUBIC)
-    pixels = np.asarray(converted, dtype=np.uint8)
-    return pixels[None] if grey else pixels.transpose(2, 0, 1)

@@ -1,0 +1,30 @@
+"""Export a trained model as ONNX and as an MLflow model, both checked: `python -m stages.export`."""
+
+import argparse
+from pathlib import Path
+
+from pipelines.data import load_prepared
+from pipelines.entry import run_stage
+from pipelines.inference import choose_checkpoint
+from pipelines.inference.export import export_model
+
+CHECKPOINTS = Path("checkpoints/recognition")
+EXPORTS = Path("exports")
+
+
+def main() -> None:
+    """Parse the command line, export, print where to and how well the predictions agree."""
+    parser = argparse.ArgumentParser(prog="python -m stages.export", description=__doc__)
+    parser.add_argument("--model", help="a trained model (default: the best on the validation part)")
+    checkpoint = choose_checkpoint(CHECKPOINTS, parser.parse_args().model)
+    folder = EXPORTS / checkpoint.parent.name
+    row = export_model(checkpoint, load_prepared(Path("data/prepared")), folder)
+    for kind in ("onnx", "mlflow"):
+        print(
+            f"{folder}/{'model.onnx' if kind == 'onnx' else kind}: probabilities of {row['num_images']} test images "
+            f"differ by at most {row[f'{kind}_max_difference']:.1e}"
+        )
+
+
+if __name__ == "__main__":
+    run_stage(main)

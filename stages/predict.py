@@ -1,0 +1,29 @@
+"""Print the class probabilities of image files: `python -m stages.predict IMAGE...`."""
+
+import argparse
+from pathlib import Path
+
+from pipelines.entry import run_stage
+from pipelines.inference import choose_checkpoint, predict_files
+
+CHECKPOINTS = Path("checkpoints/recognition")
+
+
+def main() -> None:
+    """Parse the command line, classify, print the most probable classes of each image."""
+    parser = argparse.ArgumentParser(prog="python -m stages.predict", description=__doc__)
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    parser.add_argument("--model", help="a trained model (default: the best on the validation part)")
+    parser.add_argument("--top", type=int, default=5, help="classes to print (default: %(default)s)")
+    parser.add_argument("--invert", action="store_true", help="swap dark and light (ink on paper)")
+    arguments = parser.parse_args()
+    checkpoint = choose_checkpoint(CHECKPOINTS, arguments.model)
+    print(f"model: {checkpoint.parent.name}")
+    for prediction in predict_files(arguments.images, checkpoint, invert=arguments.invert):
+        print(prediction.file)
+        for name, probability in prediction.probabilities[: arguments.top]:
+            print(f"  {probability:.4f}  {name}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

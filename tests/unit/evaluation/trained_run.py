@@ -1,0 +1,103 @@
+"""A trained run on random data, written without training."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from pipelines.data import AugmentConfig, PreparedData, Split
+from pipelines.models import DenseNetConfig, build_model, count_parameters, spec_of
+from pipelines.results import write_csv, write_json
+from pipelines.training import Checkpoint, RecipeConfig
+from pipelines.training.checkpoint import save_checkpoint
+
+DENSENET = DenseNetConfig(
+    growth_rate=4,
+    bottleneck=True,
+    bottleneck_width=2,
+    compression=0.5,
+    initial_width=None,
+    blocks={},
+    dropout=0.0,
+    discard_rate=0.0,
+    discard_granularity="layer",
+    discard_group_size=4,
+    memory_efficient=False,
+)
+RECIPE = RecipeConfig(
+    epochs=4,
+    batch_size=8,
+    learning_rate=0.1,
+    schedule="step",
+    milestones=(0.5, 0.75),
+    decay_factor=0.1,
+    warmup_epochs=0,
+    momentum=0.9,
+    nesterov=True,
+    weight_decay=0.0,
+    seed=1,
+    device="cpu",
+    precision="float32",
+    memory_format="contiguous",
+    execution="eager",
+    evaluation_batch_size=16,
+    augment=AugmentConfig(crop_padding=0, flip=False, cutout=0),
+)
+
+
+def make_data() -> PreparedData:
+    """Return 6 + 6 + 45 grey images of 8 x 8 random pixels in 3 classes."""
+    generator = torch.Generator().manual_seed(0)
+
+    def split(size: int) -> Split:
+        images = torch.randint(0, 256, (size, 1, 8, 8), dtype=torch.uint8, generator=generator)
+        return Split(images, torch.arange(size) % 3)
+
+    return PreparedData(
+        name="random",
+        class_names=("a", "b", "c"),
+        mean=(0.5,),
+        std=(0.3,),
+        checksum="0" * 64,
+        train=split(6),
+        validation=split(6),
+        test=split(45),
+    )
+
+
+def write_run(folder: Path, name: str, model_name: str, data: PreparedData, seed: int = 1) -> int:
+    """Write a checkpoint and training results as the training stages do; return the number of parameters."""
+    model = build_model(model_name, num_channels=1, num_classes=3, image_size=8, densenet=DENSENET, seed=seed)
+    history: list[dict[str, int | float]] = [
+        {
+            "epoch": epoch,
+            "learning_rate": 0.1,
+            "train_loss": 1 / epoch,
+            "train_accuracy": 0.5,
+            "validation_loss": 1 / epoch,
+            "validation_accuracy": 0.5,
+            "seconds": 1.0,
+        }
+        for epoch in range(1, 5)
+    ]
+    checkpoint = Checkpoint(
+        spec=spec_of(model),
+        recipe=asdict(replace(RECIPE, seed=seed)),
+        data_name=data.name,
+        class_names=data.class_names,
+        mean=data.mean,
+        std=data.std,
+        data_checksum=data.checksum,
+        epoch=4,
+        best_epoch=3,
+        finished=True,
+        history=history,
+        model_state=model.state_dict(),
+        optimizer_state=None,
+        generator_states={},
+    )
+    save_checkpoint(checkpoint, folder / "checkpoints" / name / "best.pt")
+    summary = {"epochs": 4, "best_validation_accuracy": 0.5, "train_seconds": 4.0, "device": "x"}
+    write_json(folder / f"results/train/{name}.json", summary)
+    write_csv(folder / f"results/train/{name}.csv", history)
+    return count_parameters(model)
