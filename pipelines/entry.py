@@ -3,11 +3,13 @@
 import sys
 import warnings
 from collections.abc import Callable
+from types import TracebackType
 
 from pipelines.errors import UserError
 
 EXIT_USER_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, the shell's convention
+INTERRUPTED = "interrupted: checkpoints and finished stages are kept; the same command goes on from there"
 
 
 def run_stage(main: Callable[[], None]) -> None:
@@ -24,9 +26,18 @@ def run_stage(main: Callable[[], None]) -> None:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
-        print(
-            "interrupted: checkpoints and finished stages are kept; the same command goes on from there",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(INTERRUPTED, file=sys.stderr, flush=True)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def hide_interrupt_traceback() -> None:
+    """Make Ctrl-C print one line also while a stage still imports, which takes seconds; sets sys.excepthook."""
+    default = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            print(INTERRUPTED, file=sys.stderr, flush=True)
+        else:
+            default(kind, error, traceback)
+
+    sys.excepthook = hook

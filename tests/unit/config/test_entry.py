@@ -1,8 +1,16 @@
 """How a stage ends: one line for the user's mistakes, a traceback for ours."""
 
+import sys
+
 import pytest
 
-from pipelines.entry import EXIT_INTERRUPTED, EXIT_USER_ERROR, run_stage
+from pipelines.entry import (
+    EXIT_INTERRUPTED,
+    EXIT_USER_ERROR,
+    INTERRUPTED,
+    hide_interrupt_traceback,
+    run_stage,
+)
 from pipelines.errors import UserError
 from pipelines.registry import Registry
 
@@ -46,3 +54,14 @@ def test_registry_names_known_entries_and_refuses_a_second_of_one_name() -> None
         registry["c"]
     with pytest.raises(ValueError, match="'a' is registered twice"):
         registry.register("a")(3)
+
+
+def test_an_interrupt_during_the_imports_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    hide_interrupt_traceback()
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert capsys.readouterr().err == f"{INTERRUPTED}\n"
+    sys.excepthook(ZeroDivisionError, ZeroDivisionError("x"), None)
+    assert "ZeroDivisionError: x" in capsys.readouterr().err
