@@ -6,9 +6,14 @@ With the stock Horovod optimizer::
     optimizer = hvd.DistributedOptimizer(
         optimizer, named_parameters=model.named_parameters(), compression=compression, op=hvd.Sum
     )
+
+The fast path::
+
+    optimizer = horovod_gq.DistributedOptimizer(optimizer, model, wire_bits=4)
 """
 
 from horovod_gq.compression import GQ, NonFiniteGradientError
 from horovod_gq.config import GQConfig, num_levels
+from horovod_gq.optimizer import DistributedOptimizer
 
-__all__ = ["GQ", "GQConfig", "NonFiniteGradientError", "num_levels"]
+__all__ = ["GQ", "DistributedOptimizer", "GQConfig", "NonFiniteGradientError", "num_levels"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import torch
+
 
 def load_horovod() -> ModuleType:
     """Return `horovod.torch`.
@@ -32,3 +34,38 @@ def horovod_world() -> tuple[int, int]:
     if not hvd.is_initialized():
         raise ValueError("Horovod is not initialized: call hvd.init() before the first backward pass with GQ")
     return int(hvd.rank()), int(hvd.size())
+
+
+class HorovodPending:
+    """A Horovod handle whose result takes the given shape."""
+
+    def __init__(self, hvd: ModuleType, handle: int, shape: torch.Size) -> None:
+        self._hvd, self._handle, self._shape = hvd, handle, shape
+
+    def wait(self) -> torch.Tensor:
+        """Block until the result is there and return it."""
+        result = self._hvd.synchronize(self._handle)
+        tensor: torch.Tensor = result[0] if isinstance(result, tuple) else result
+        return tensor.view(self._shape)
+
+
+class HorovodCollectives:
+    """Horovod's collectives; see `horovod_gq.collectives.Collectives`."""
+
+    def __init__(self) -> None:
+        self._hvd = load_horovod()
+        self.rank, self.workers = horovod_world()
+
+    def start_sum(self, tensor: torch.Tensor, name: str) -> HorovodPending:
+        """Sum over the ranks, in place."""
+        handle = self._hvd.allreduce_async_(tensor, name=name, op=self._hvd.Sum)
+        return HorovodPending(self._hvd, handle, tensor.shape)
+
+    def start_all_to_all(self, tensor: torch.Tensor, name: str) -> HorovodPending:
+        """Send row k of `tensor` [N, ...] to rank k; the result's row k came from rank k."""
+        return HorovodPending(self._hvd, self._hvd.alltoall_async(tensor, name=name), tensor.shape)
+
+    def start_all_gather(self, tensor: torch.Tensor, name: str) -> HorovodPending:
+        """Gather `tensor` of every rank; the result is [N, ...] in the order of the ranks."""
+        shape = torch.Size((self.workers, *tensor.shape))
+        return HorovodPending(self._hvd, self._hvd.allgather_async(tensor[None], name=name), shape)

@@ -1,12 +1,11 @@
 """The passes over memory of the codec: plain torch functions on preallocated tensors, compiled once.
 
 Shapes: rows x 128 values (`layout.ROW`), `step` and `inverse_step` one fp32 value a row. Words are int32.
-The same source runs eagerly, as C++ on a CPU and as Triton on a GPU; all arithmetic is IEEE single precision
-without contraction of consequence, so all three give the same bits.
+The same source runs eagerly, as C++ on a CPU and as Triton on a GPU.
 
 A word holds 32 / w digits q in [-(2^(w-1) - 1), 2^(w-1) - 1] as the *signed-digit* sum of q_i * 2^(w i).
-Adding words adds every lane. Lanes are filled bytewise: the 8-bit digits of 8 / w planes (equal parts of the
-bucket) are merged into the bits of one byte, which needs no movement across vector lanes.
+Adding words adds every lane. The bucket is cut into equal planes whose digits share the bits of one byte (of
+one word at width 16), so that packing needs no movement across vector lanes.
 """
 
 from __future__ import annotations
@@ -21,18 +20,20 @@ import torch
 
 Kernel = Callable[..., Any]
 
-STATISTIC_RANGE = 64.0
-"""The statistic counts magnitudes in units of about 1/64 of the clipping range (see `measure`)."""
-
 
 def num_planes(wire_bits: int) -> int:
-    """Parts of the bucket that share a byte: 4 at width 2, 2 at width 4, else 1."""
-    return max(1, 8 // wire_bits)
+    """Parts of a bucket whose digits are merged: 4 at width 2, 2 at widths 4 and 16, 1 at width 8."""
+    return {2: 4, 4: 2, 8: 1, 16: 2}[wire_bits]
 
 
 def digit_dtype(wire_bits: int) -> torch.dtype:
-    """Type in which digits lie before packing."""
-    return torch.int16 if wire_bits == 16 else torch.int8
+    """Type in which digits lie before packing (vectorized conversions exist to int8 and int32 only)."""
+    return torch.int32 if wire_bits == 16 else torch.int8
+
+
+def field_dtype(wire_bits: int) -> torch.dtype:
+    """Type as which summed words are read."""
+    return torch.int32 if wire_bits == 16 else torch.uint8
 
 
 def half_lanes(wire_bits: int) -> int:
@@ -47,13 +48,19 @@ def quantize_nearest(
     inverse_step: torch.Tensor,
     step: torch.Tensor,
     limit: torch.Tensor,
+    digit_units: torch.Tensor,
     digits: torch.Tensor,
+    row_statistic: torch.Tensor,
 ) -> None:
-    """Round gradient + residual to the grid; write `digits`, leave what was lost in `residual`.
+    """Round gradient + residual to the grid, keep what was lost, and measure the magnitude.
 
     x = g + r, q = clip(round(x / step), -L, L), r' = x - q step. Since q step is x rounded to a multiple of
     step, r' is exact in fp32 for all |x| <= L step; beyond, it holds what clipping cut off.
-    Regimes: zero and denormal x give q = 0 and r' = x; non-finite x gives a non-finite r', which `measure` sees.
+
+    The statistic of a row is the sum of ceil(|x| / unit)^2, an exact integer in fp32 below 2^24, so that it
+    does not depend on the order of summation: every kernel derives the same scale. Any nonzero value counts.
+    Regimes: zero and denormal x give q = 0 and r' = x; non-finite x, or |x| above 2^60 units, makes the
+    statistic (and for non-finite x the residual) non-finite.
 
     Args:
         gradient: fp32 [rows, 128].
@@ -61,10 +68,15 @@ def quantize_nearest(
         inverse_step: fp32 [rows], 1 / step.
         step: fp32 [rows], few mantissa bits, so that q step is exact.
         limit: fp32 scalar tensor, L.
-        digits: int8 or int16 [rows, 128], mutated.
+        digit_units: fp32 scalar tensor, step / unit (a power of two).
+        digits: int8 or int32 [rows, 128], mutated.
+        row_statistic: fp32 [rows], mutated.
     """
     total = gradient + residual
-    quantized = torch.clamp(torch.round(total * inverse_step[:, None]), -limit, limit)
+    scaled = total * inverse_step[:, None]
+    units = torch.ceil(torch.abs(scaled) * digit_units)
+    row_statistic.copy_((units * units).sum(1))
+    quantized = torch.clamp(torch.round(scaled), -limit, limit)
     residual.copy_(total - quantized * step[:, None])
     digits.copy_(quantized.to(digits.dtype))
 
@@ -75,17 +87,19 @@ def quantize_stochastic(
     inverse_step: torch.Tensor,
     step: torch.Tensor,
     limit: torch.Tensor,
+    digit_units: torch.Tensor,
     digits: torch.Tensor,
+    row_statistic: torch.Tensor,
     row_keys: torch.Tensor,
     step_key: torch.Tensor,
 ) -> None:
     """As `quantize_nearest` with q = floor(x / step + u), u uniform in [0, 1): unbiased while not clipped.
 
     u is a hash of (row key, step key, column), so it needs no generator state and is the same on every device.
-    The hash finalizer is "lowbias32" (C. Wellons, hash-prospector): bias below 0.2 % of a bit per output bit.
+    The mixing constants are "lowbias32" (C. Wellons, hash-prospector).
 
     Args:
-        gradient, residual, inverse_step, step, limit, digits: see `quantize_nearest`.
+        gradient, residual, inverse_step, step, limit, digit_units, digits, row_statistic: as above.
         row_keys: int32 [rows], hash of seed, rank, tensor and row.
         step_key: int32 scalar tensor, changes every step.
     """
@@ -98,34 +112,12 @@ def quantize_stochastic(
     mixed = mixed ^ ((mixed >> 16) & 0xFFFF)
     uniform = ((mixed >> 8) & 0xFFFFFF).to(torch.float32) * (1.0 / 16777216.0)
     total = gradient + residual
-    quantized = torch.clamp(torch.floor(total * inverse_step[:, None] + uniform), -limit, limit)
+    scaled = total * inverse_step[:, None]
+    units = torch.ceil(torch.abs(scaled) * digit_units)
+    row_statistic.copy_((units * units).sum(1))
+    quantized = torch.clamp(torch.floor(scaled + uniform), -limit, limit)
     residual.copy_(total - quantized * step[:, None])
     digits.copy_(quantized.to(digits.dtype))
-
-
-def measure(
-    residual: torch.Tensor,
-    digits: torch.Tensor,
-    inverse_unit: torch.Tensor,
-    digit_units: torch.Tensor,
-    row_statistic: torch.Tensor,
-) -> None:
-    """Sum of squares of every row of x = r' + q step, in whole units: an exact integer in fp32, or non-finite.
-
-    ceil(|x| / unit) keeps any nonzero value visible, and sums of integers below 2^24 do not depend on their
-    order, so every kernel and device derives the same scale. Larger sums are rounded, which is harmless; a
-    value above 2^60 units overflows and counts as non-finite.
-
-    Args:
-        residual: fp32 [rows, 128] after quantization.
-        digits: int8 or int16 [rows, 128].
-        inverse_unit: fp32 [rows], 1 / unit.
-        digit_units: fp32 scalar tensor, step / unit.
-        row_statistic: fp32 [rows], mutated.
-    """
-    magnitude = residual * inverse_unit[:, None] + digits.to(torch.float32) * digit_units
-    units = torch.ceil(torch.abs(magnitude))
-    row_statistic.copy_((units * units).sum(1))
 
 
 def make_pack(wire_bits: int) -> Kernel:
@@ -134,7 +126,12 @@ def make_pack(wire_bits: int) -> Kernel:
     Two's-complement fields become signed digits by (fields ^ H) - H, H = `half_lanes`: no lane can borrow.
     """
     half = half_lanes(wire_bits)
-    if wire_bits >= 8:
+    if wire_bits == 16:
+
+        def pack(planes: torch.Tensor, words: torch.Tensor) -> None:
+            words.copy_(planes[0] + (planes[1] << 16))
+
+    elif wire_bits == 8:
 
         def pack(planes: torch.Tensor, words: torch.Tensor) -> None:
             words.copy_((planes[0] ^ half) - half)
@@ -158,7 +155,7 @@ def make_pack(wire_bits: int) -> Kernel:
 def make_unpack(wire_bits: int) -> Kernel:
     """Return unpack(fields, shifts, scale, out): out = (field - 2^(w-1)) * scale.
 
-    `fields` are the words plus `half_lanes`, viewed as uint8 (int16 at width 16) [rows / planes, 128];
+    `fields` are the words plus `half_lanes`, viewed as uint8 (int32 at width 16) [rows / planes, 128];
     `shifts` int32 [planes, 1, 1]; `scale` fp32 [planes, rows / planes]; `out` fp32 [planes, rows / planes, 128],
     mutated. One rounding (of the product); none where the scale is a power of two.
     """
@@ -176,7 +173,6 @@ class KernelSet:
     """The passes of one width and rounding, compiled or not."""
 
     quantize: Kernel
-    measure: Kernel
     pack: Kernel
     unpack: Kernel
     compiled: bool
@@ -186,12 +182,10 @@ class KernelSet:
 def kernel_set(wire_bits: int, rounding: str, compiled: bool, device_type: str) -> KernelSet:
     """Build the kernels; compile them where asked, checked on a small bucket, else eager with one warning."""
     quantize = quantize_nearest if rounding == "nearest" else quantize_stochastic
-    eager = KernelSet(quantize, measure, make_pack(wire_bits), make_unpack(wire_bits), compiled=False)
+    eager = KernelSet(quantize, make_pack(wire_bits), make_unpack(wire_bits), compiled=False)
     if not compiled:
         return eager
-    built = KernelSet(
-        _compile(quantize), _compile(measure), _compile(eager.pack), _compile(eager.unpack), compiled=True
-    )
+    built = KernelSet(_compile(quantize), _compile(eager.pack), _compile(eager.unpack), compiled=True)
     try:
         for num_rows in (4, 12):
             _exercise(built, wire_bits, rounding, num_rows * num_planes(wire_bits), torch.device(device_type))
@@ -209,27 +203,24 @@ def _compile(function: Kernel) -> Kernel:
 
 def _exercise(kernels: KernelSet, wire_bits: int, rounding: str, num_rows: int, device: torch.device) -> None:
     """Run every kernel once on zeros: this is when compilation happens, with the row count left symbolic."""
-    values, residual, out = (torch.zeros(num_rows, 128, device=device) for _ in range(3))
-    per_row = torch.ones(num_rows, device=device)
-    digits = torch.zeros(num_rows, 128, dtype=digit_dtype(wire_bits), device=device)
-    scalar = torch.ones((), device=device)
     planes = num_planes(wire_bits)
+    gradient, residual, out = (torch.zeros(num_rows, 128, device=device) for _ in range(3))
+    steps, inverse_steps, statistic = (torch.ones(num_rows, device=device) for _ in range(3))
+    digits = torch.zeros(num_rows, 128, dtype=digit_dtype(wire_bits), device=device)
     words = torch.zeros(num_rows * 4 * wire_bits, dtype=torch.int32, device=device)
-    fields = words.view(torch.int16 if wire_bits == 16 else torch.uint8).view(-1, 128)
-    scale = per_row.view(planes, -1)
-    for tensor in (values, residual, per_row, digits, words, fields):
+    keys: tuple[torch.Tensor, ...] = ()
+    if rounding == "stochastic":
+        keys = (torch.zeros(num_rows, dtype=torch.int32, device=device), words[0])
+    fields = words.view(field_dtype(wire_bits)).view(-1, 128)
+    packable, scale = digits.view(torch.int32).view(planes, -1), steps.view(planes, -1)
+    unpacked = out.view(planes, -1, 128)
+    for tensor in (gradient, residual, steps, inverse_steps, statistic, digits, words, fields, *keys[:1]):
         torch._dynamo.maybe_mark_dynamic(tensor, 0)
-    packable, unpacked = digits.view(torch.int32).view(planes, -1), out.view(planes, -1, 128)
     for tensor in (packable, scale, unpacked):
         torch._dynamo.maybe_mark_dynamic(tensor, 1)
-    keys: tuple[torch.Tensor, ...] = ()
+    one = torch.ones((), device=device)
+    shifts = torch.arange(planes, dtype=torch.int32, device=device).view(-1, 1, 1) * wire_bits
     with torch.no_grad():
-        if rounding == "stochastic":
-            row_keys = torch.zeros(num_rows, dtype=torch.int32, device=device)
-            torch._dynamo.maybe_mark_dynamic(row_keys, 0)
-            keys = (row_keys, torch.zeros((), dtype=torch.int32, device=device))
-        kernels.quantize(values, residual, per_row, per_row, scalar, digits, *keys)
-        kernels.measure(residual, digits, per_row, scalar, per_row.clone())
+        kernels.quantize(gradient, residual, inverse_steps, steps, one, one, digits, statistic, *keys)
         kernels.pack(packable, words)
-        shifts = torch.arange(planes, dtype=torch.int32, device=device).view(-1, 1, 1) * wire_bits
         kernels.unpack(fields, shifts, scale, unpacked)

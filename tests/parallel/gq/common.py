@@ -71,6 +71,13 @@ def expect_error(run: Callable[[], object], fragment: str, kind: type[Exception]
     assert fragment in str(raised.value), f"{fragment!r} not in {raised.value}"
 
 
+def spoil_gradient(model: nn.Module, name: str, value: float) -> None:
+    """Put one bad value into the gradient of the named parameter, from now on."""
+    dict(model.named_parameters())[name].register_hook(
+        lambda gradient: gradient.flatten().index_fill(0, torch.tensor([3]), value).view_as(gradient)
+    )
+
+
 def run_checks(checks: list[Callable[[], None]]) -> None:
     """Run every check on all ranks; any failure on any rank fails them all."""
     hvd.init()

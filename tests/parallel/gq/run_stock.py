@@ -17,6 +17,7 @@ from tests.parallel.gq.common import (
     loss_of,
     make_model,
     run_checks,
+    spoil_gradient,
     weights,
 )
 
@@ -96,13 +97,6 @@ def check_different_settings() -> None:
     model = make_model()
     _, optimizer = setup(model, wire_bits=4 if hvd.rank() == 0 else 8)
     expect_error(lambda: train(model, optimizer, range(1)), "different settings")
-
-
-def spoil_gradient(model: nn.Module, name: str, value: float) -> None:
-    """Put one bad value into the gradient of the named parameter, from now on."""
-    dict(model.named_parameters())[name].register_hook(
-        lambda gradient: gradient.flatten().index_fill(0, torch.tensor([3]), value).view_as(gradient)
-    )
 
 
 def check_nonfinite_gradient_stops_all_ranks() -> None:

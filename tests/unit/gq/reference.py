@@ -10,11 +10,11 @@ def pack(digits: npt.NDArray[np.int64], wire_bits: int) -> npt.NDArray[np.int64]
     """Signed-digit words of `digits` in the plane order of the codec, as Python-exact integers.
 
     Word j holds bytes 4 j .. 4 j + 3 of each plane; the digit of plane p and byte b sits in bits
-    8 b + w p (at width 16, word j holds digits 2 j and 2 j + 1).
+    8 b + w p (at width 16, word j holds digit j of both planes).
     """
     if wire_bits == 16:
-        pairs = digits.reshape(-1, 2)
-        return pairs[:, 0] + (pairs[:, 1] << 16)
+        planes = digits.reshape(2, -1)
+        return np.asarray(planes[0] + (planes[1] << 16))
     planes = digits.reshape(max(1, 8 // wire_bits), -1, 4)
     words = np.zeros(planes.shape[1], dtype=np.int64)
     for plane in range(planes.shape[0]):
@@ -35,7 +35,7 @@ def unpack(words: npt.NDArray[np.int64], wire_bits: int) -> npt.NDArray[np.int64
         rest = (rest - digit) // base
     assert not rest.any()
     if wire_bits == 16:
-        return by_lane.T.reshape(-1)
+        return by_lane.reshape(-1)
     num_planes = max(1, 8 // wire_bits)
     out = np.zeros((num_planes, len(words), 4), dtype=np.int64)
     for lane in range(lanes):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from horovod_gq.codec import BucketCodec
 from horovod_gq.config import WIRE_WIDTHS, GQConfig, num_levels
-from horovod_gq.kernels import half_lanes, kernel_set, num_planes
+from horovod_gq.kernels import digit_dtype, field_dtype, half_lanes, kernel_set, num_planes
 from horovod_gq.layout import ROW, BucketLayout
 from tests.unit.gq import reference
 
@@ -60,14 +60,14 @@ def test_packed_sum_is_the_sum_of_the_digits(
     digits = np.where(drawn >= 0, levels, -levels) if extreme else drawn
     total = torch.zeros(shape[1] * wire_bits // 32, dtype=torch.int32)
     for worker in range(workers):
-        dtype = torch.int16 if wire_bits == 16 else torch.int8
+        dtype = digit_dtype(wire_bits)
         packable = torch.from_numpy(digits[worker]).to(dtype).view(torch.int32).view(planes, -1)
         words = torch.empty_like(total)
         kernels.pack(packable, words)
         np.testing.assert_array_equal(words.numpy(), reference.pack(digits[worker], wire_bits))
         total += words
     np.testing.assert_array_equal(reference.unpack(total.numpy().astype(np.int64), wire_bits), digits.sum(0))
-    fields = (total + half_lanes(wire_bits)).view(torch.int16 if wire_bits == 16 else torch.uint8)
+    fields = (total + half_lanes(wire_bits)).view(field_dtype(wire_bits))
     out = torch.empty(planes, num_rows, ROW)
     shifts = (torch.arange(planes, dtype=torch.int32) * wire_bits).view(-1, 1, 1)
     kernels.unpack(fields.view(-1, ROW), shifts, torch.ones(planes, num_rows), out)

@@ -1,0 +1,34 @@
+"""What the exchanges need of a communication library; Horovod and torch.distributed provide it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+
+class Pending(Protocol):
+    """A collective that has been started."""
+
+    def wait(self) -> torch.Tensor:
+        """Block until the result is there and return it."""
+        ...
+
+
+class Collectives(Protocol):
+    """Asynchronous collectives. All ranks start the same ones; `name` is unique among those in flight."""
+
+    rank: int
+    workers: int
+
+    def start_sum(self, tensor: torch.Tensor, name: str) -> Pending:
+        """Sum over the ranks, in place."""
+        ...
+
+    def start_all_to_all(self, tensor: torch.Tensor, name: str) -> Pending:
+        """Send row k of `tensor` [N, ...] to rank k; the result's row k came from rank k."""
+        ...
+
+    def start_all_gather(self, tensor: torch.Tensor, name: str) -> Pending:
+        """Gather `tensor` of every rank; the result is [N, ...] in the order of the ranks."""
+        ...

@@ -1,0 +1,159 @@
+"""GQ as a communication hook of torch's DistributedDataParallel; needs no Horovod.
+
+::
+
+    model = DistributedDataParallel(model)
+    model.register_comm_hook(GQState(model, wire_bits=4), gq_hook)
+
+The averaged gradients are bit-identical to those of the Horovod paths with the same settings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from horovod_gq.buckets import Bucket, build_buckets
+from horovod_gq.compression import NonFiniteGradientError
+from horovod_gq.config import UNCOMPRESSED, GQConfig
+from horovod_gq.timing import Timings
+
+
+class TorchPending:
+    """Work of torch.distributed with the tensor that holds its result."""
+
+    def __init__(self, work: dist.Work, result: torch.Tensor) -> None:
+        self._work, self._result = work, result
+
+    def wait(self) -> torch.Tensor:
+        """Block until the result is there and return it."""
+        self._work.wait()
+        return self._result
+
+
+class TorchCollectives:
+    """Collectives of torch.distributed; see `horovod_gq.collectives.Collectives`. Names are not needed."""
+
+    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
+        if not dist.is_initialized():
+            raise ValueError("call torch.distributed.init_process_group() before GQ is set up")
+        self._group = group
+        self.rank, self.workers = dist.get_rank(group), dist.get_world_size(group)
+
+    def start_sum(self, tensor: torch.Tensor, name: str) -> TorchPending:  # noqa: ARG002
+        """Sum over the ranks, in place."""
+        return TorchPending(_work(dist.all_reduce(tensor, group=self._group, async_op=True)), tensor)
+
+    def start_all_to_all(self, tensor: torch.Tensor, name: str) -> TorchPending:  # noqa: ARG002
+        """Send row k of `tensor` [N, ...] to rank k; the result's row k came from rank k."""
+        received = torch.empty_like(tensor)
+        work = dist.all_to_all_single(received, tensor, group=self._group, async_op=True)
+        return TorchPending(_work(work), received)
+
+    def start_all_gather(self, tensor: torch.Tensor, name: str) -> TorchPending:  # noqa: ARG002
+        """Gather `tensor` of every rank; the result is [N, ...] in the order of the ranks."""
+        gathered = tensor.new_empty((self.workers, *tensor.shape))
+        work = dist.all_gather(list(gathered.unbind()), tensor, group=self._group, async_op=True)
+        return TorchPending(_work(work), gathered)
+
+
+class GQState:
+    """State of `gq_hook`: residuals and scales by parameter name; survives DDP's rebuilding of its buckets.
+
+    Args:
+        model: the module given to DDP, or DDP's wrapper of it.
+        config: settings of GQ; or give its fields as keywords.
+        group: process group of the DDP model; None is the default group.
+
+    Raises:
+        ValueError: a setting is out of range, or the width cannot carry the workers.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: GQConfig | None = None,
+        group: dist.ProcessGroup | None = None,
+        **fields: Any,
+    ) -> None:
+        if config is not None and fields:
+            raise ValueError(f"give either config or its fields, not both: {', '.join(sorted(fields))}")
+        self.config = config if config is not None else GQConfig(**fields)
+        self.timings = Timings()
+        self.collectives = TorchCollectives(group)
+        bare = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+        self._names = {parameter: name for name, parameter in bare.named_parameters()}
+        self._buckets: dict[tuple[str, ...], list[Bucket]] = {}
+
+    def buckets_for(self, parameters: list[torch.Tensor]) -> list[Bucket]:
+        """Return our buckets (quantized and fp32) for the parameters of one DDP bucket; state is carried over."""
+        named = [(self._names[p], p) for p in parameters if isinstance(p, nn.Parameter)]
+        key = tuple(name for name, _ in named)
+        if key not in self._buckets:
+            state = self.state_by_name()
+            self._buckets = {k: v for k, v in self._buckets.items() if not set(k) & set(key)}
+            built = build_buckets(
+                named,
+                self.config,
+                self.collectives,
+                self.timings,
+                bucket_bytes=2**62,
+                prefix=f"gq.ddp.{key[0]}",
+            )
+            for bucket in built:
+                if bucket.wire_bits != UNCOMPRESSED and all(name in state for name in bucket.names):
+                    bucket.exchange.load_state(state)
+            self._buckets[key] = built
+        return self._buckets[key]
+
+    def state_by_name(self) -> dict[str, dict[str, Any]]:
+        """Residuals and scales by parameter name."""
+        state: dict[str, dict[str, Any]] = {}
+        for buckets in self._buckets.values():
+            for bucket in buckets:
+                state.update(bucket.exchange.state_dict())
+        return state
+
+    def wire_bytes_per_step(self) -> int:
+        """Bytes of payload that this rank hands to the collectives in a steady-state step, after the first."""
+        return sum(b.exchange.bytes_per_step for buckets in self._buckets.values() for b in buckets)
+
+
+def gq_hook(state: GQState, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    """Communication hook: `DistributedDataParallel.register_comm_hook(state, gq_hook)`.
+
+    Averages the bucket's gradients through GQ, in place of DDP's mean. The collectives run while backward goes
+    on; decoding is done when DDP asks for the result.
+
+    Raises:
+        NonFiniteGradientError: on every rank, before the optimizer step (nonfinite="raise").
+    """
+    ours = state.buckets_for(bucket.parameters())
+    gradients = dict(zip(map(state._names.__getitem__, bucket.parameters()), bucket.gradients(), strict=True))
+    for each in ours:
+        torch._foreach_copy_(each.exchange.views, [gradients[name] for name in each.names])
+        each.exchange.start(0)
+    future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+    names: list[str] = []
+    for each in ours:
+        each.exchange.advance(0)
+    for each in ours:
+        each.exchange.finish(0)
+        failed = each.exchange.failures()
+        names += failed
+        torch._foreach_copy_([gradients[name] for name in each.names], each.exchange.views)
+        for name in failed:
+            gradients[name].fill_(float("nan"))
+    if names and state.config.nonfinite == "raise":
+        raise NonFiniteGradientError(names)
+    future.set_result(bucket.buffer())
+    return future
+
+
+def _work(work: Any) -> dist.Work:
+    assert work is not None, "this process is not in the group"
+    result: dist.Work = work
+    return result

@@ -1,0 +1,201 @@
+"""How one bucket travels: encode, start the collectives, wait, decode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+
+from horovod_gq import scale as scales
+from horovod_gq.codec import BucketCodec
+from horovod_gq.collectives import Collectives, Pending
+from horovod_gq.config import GQConfig
+from horovod_gq.kernels import num_planes
+from horovod_gq.layout import ROW, BucketLayout
+from horovod_gq.scatter import ScatterCodec
+from horovod_gq.timing import Timings
+
+NamedShape = tuple[str, tuple[int, ...]]
+
+
+class Exchange(Protocol):
+    """The life of a message: `start`, then `advance` (no-op for one collective), then `finish`."""
+
+    flat: torch.Tensor
+    views: list[torch.Tensor]
+    bytes_per_step: int
+    collectives_per_step: int
+
+    def start(self, slot: int) -> None:
+        """Encode `flat` and start the first collective; `flat` may be overwritten afterwards."""
+        ...
+
+    def advance(self, slot: int) -> None:
+        """Wait for the first of two collectives and start the second."""
+        ...
+
+    def finish(self, slot: int) -> None:
+        """Wait and write the average into `flat`."""
+        ...
+
+    def failures(self) -> list[str]:
+        """Names of the tensors of the last `finish` that are not finite on some rank; ValueError on a mismatch."""
+        ...
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """State by tensor name."""
+        ...
+
+    def load_state(self, tensors: dict[str, dict[str, Any]]) -> None:
+        """Take over a state that has been checked."""
+        ...
+
+
+class PlainExchange:
+    """Tensors that travel in fp32: batch norm, biases, small ones. One sum, with the settings' canary behind."""
+
+    collectives_per_step = 1
+
+    def __init__(
+        self,
+        name: str,
+        tensors: Sequence[NamedShape],
+        config: GQConfig,
+        collectives: Collectives,
+        device: torch.device,
+        num_slots: int,
+    ) -> None:
+        self._name, self._names, self._collectives = name, [tensor for tensor, _ in tensors], collectives
+        sizes = [math.prod(shape) for _, shape in tensors]
+        self.flat = torch.zeros(sum(sizes), device=device)
+        self.views = [
+            part.view(shape) for part, (_, shape) in zip(torch.split(self.flat, sizes), tensors, strict=True)
+        ]
+        self._canary = scales.settings_canary(config.digest(collectives.workers, list(tensors))).to(device)
+        size = self.flat.numel() + scales.CANARY_SIZE
+        self._messages = [torch.empty(size, device=device) for _ in range(num_slots)]
+        self._pending: dict[int, Pending] = {}
+        self._checked = False
+        self.bytes_per_step = self._messages[0].numel() * 4
+
+    def start(self, slot: int) -> None:
+        """Copy `flat` and the canary into the message and start the sum."""
+        message = self._messages[slot]
+        message[: self.flat.numel()].copy_(self.flat)
+        message[self.flat.numel() :].copy_(self._canary)
+        self._pending[slot] = self._collectives.start_sum(message, f"{self._name}.{slot}")
+
+    def advance(self, slot: int) -> None:
+        """Do nothing: there is one collective."""
+
+    def finish(self, slot: int) -> None:
+        """Wait and write the average into `flat`."""
+        message = self._pending.pop(slot).wait()
+        if not self._checked:
+            canary = message[self.flat.numel() :]
+            scales.check_canary(canary, self._collectives.workers, f"gradients of {self._names[0]}, ...")
+            self._checked = True
+        torch.div(message[: self.flat.numel()], self._collectives.workers, out=self.flat)
+
+    def failures(self) -> list[str]:
+        """Names of the tensors that are not finite on some rank."""
+        if bool(torch.isfinite(self.flat).all()):
+            return []
+        return [
+            name
+            for name, view in zip(self._names, self.views, strict=True)
+            if not bool(torch.isfinite(view).all())
+        ]
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """Return nothing: fp32 messages leave no residual."""
+        return {}
+
+    def load_state(self, tensors: dict[str, dict[str, Any]]) -> None:
+        """Do nothing."""
+
+
+class QuantizedExchange:
+    """A bucket of one wire width, by either exchange."""
+
+    def __init__(
+        self,
+        name: str,
+        tensors: Sequence[NamedShape],
+        config: GQConfig,
+        wire_bits: int,
+        collectives: Collectives,
+        device: torch.device,
+        num_slots: int,
+        timings: Timings,
+    ) -> None:
+        self._name, self._collectives, self._timings = name, collectives, timings
+        scatter = config.exchange == "scatter_reduce_allgather"
+        layout = BucketLayout(tensors, num_planes(wire_bits) * (collectives.workers if scatter else 1))
+        self.codec: BucketCodec | ScatterCodec = (ScatterCodec if scatter else BucketCodec)(
+            layout,
+            config,
+            wire_bits,
+            workers=collectives.workers,
+            rank=collectives.rank,
+            device=device,
+            num_slots=num_slots,
+        )
+        self.flat = torch.zeros(layout.num_rows, ROW, device=device)
+        self.views = [layout.view(self.flat, slot) for slot in layout.slots]
+        self._pending: dict[int, Pending] = {}
+        self._summed: set[int] = set()
+        self.bytes_per_step = self.codec.num_message_words() * 4
+        self.collectives_per_step = 1
+        if isinstance(self.codec, ScatterCodec):
+            self.bytes_per_step += self.codec.gather_bytes
+            self.collectives_per_step = 2
+
+    def start(self, slot: int) -> None:
+        """Encode `flat` and start the first collective."""
+        warmup = self.codec.in_warmup
+        with self._timings.encoding(self.codec.device):
+            message = self.codec.encode(self.flat, slot)
+        name = f"{self._name}.{slot}"
+        if warmup or isinstance(self.codec, BucketCodec):
+            self._summed.add(slot)
+            self._pending[slot] = self._collectives.start_sum(message, name)
+        else:
+            self._pending[slot] = self._collectives.start_all_to_all(message, name)
+
+    def advance(self, slot: int) -> None:
+        """Reduce this rank's chunk and start gathering, with `scatter_reduce_allgather`."""
+        if slot in self._summed or not isinstance(self.codec, ScatterCodec):
+            return
+        received = self._pending.pop(slot).wait()
+        with self._timings.decoding(self.codec.device):
+            message = self.codec.reduce(received)
+        self._summed.add(slot)
+        self._pending[slot] = self._collectives.start_all_gather(
+            message.clone(), f"{self._name}.gather.{slot}"
+        )
+
+    def finish(self, slot: int) -> None:
+        """Wait and write the average into `flat`."""
+        self.advance(slot)
+        self._summed.discard(slot)
+        message = self._pending.pop(slot).wait()
+        with self._timings.decoding(self.codec.device):
+            self.codec.decode(message, self.flat, slot)
+
+    def failures(self) -> list[str]:
+        """Names of the tensors that are not finite on some rank; their residuals are dropped."""
+        names = self.codec.check_status()
+        for name in names:
+            self.codec.drop_residual(name)
+        return names
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """State by tensor name."""
+        return self.codec.state_dict()
+
+    def load_state(self, tensors: dict[str, dict[str, Any]]) -> None:
+        """Take over a state that has been checked."""
+        self.codec.load_state(tensors)

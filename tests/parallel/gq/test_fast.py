@@ -1,0 +1,6 @@
+from tests.parallel.launch import horovodrun
+
+
+def test_fast_path_on_two_ranks() -> None:
+    output = horovodrun("tests/parallel/gq/run_fast.py", timeout=240)
+    assert "checks passed" in output, output
