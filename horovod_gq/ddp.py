@@ -5,11 +5,13 @@
     model = DistributedDataParallel(model)
     model.register_comm_hook(GQState(model, wire_bits=4), gq_hook)
 
-The averaged gradients are bit-identical to those of the Horovod paths with the same settings.
+With `exchange="allreduce"` the averaged gradients are bit-identical to those of the Horovod paths. With
+`scatter_reduce_allgather` they would be with equal buckets; DDP chooses its own.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: DDP compares the hook's annotations with the classes themselves.
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -60,6 +62,16 @@ class TorchCollectives:
         return TorchPending(_work(work), gathered)
 
 
+@dataclass
+class _Open:
+    """A DDP bucket whose collectives are under way."""
+
+    future: "torch.futures.Future[torch.Tensor]"
+    buffer: torch.Tensor
+    gradients: dict[str, torch.Tensor]
+    buckets: list[Bucket]
+
+
 class GQState:
     """State of `gq_hook`: residuals and scales by parameter name; survives DDP's rebuilding of its buckets.
 
@@ -87,13 +99,51 @@ class GQState:
         bare = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
         self._names = {parameter: name for name, parameter in bare.named_parameters()}
         self._buckets: dict[tuple[str, ...], list[Bucket]] = {}
+        self._carried: dict[str, dict[str, Any]] = {}
+        self._open: list[_Open] = []
+
+    def start(self, bucket: Any) -> "torch.futures.Future[torch.Tensor]":
+        """Encode and send a DDP bucket; its future completes at the end of the backward pass."""
+        parameters = bucket.parameters()
+        ours = self.buckets_for(parameters)
+        by_name = zip([self._names[p] for p in parameters], bucket.gradients(), strict=True)
+        devices = [] if bucket.buffer().device.type == "cpu" else [bucket.buffer().device]
+        opened = _Open(torch.futures.Future(devices=devices), bucket.buffer(), dict(by_name), ours)
+        if not self._open:
+            # Runs before DDP's own callback, which waits for the futures: that one is queued with the last bucket.
+            torch.autograd.Variable._execution_engine.queue_callback(self._finish)
+        self._open.append(opened)
+        for each in ours:
+            torch._foreach_copy_(each.exchange.views, [opened.gradients[name] for name in each.names])
+            each.exchange.start(0)
+        return opened.future
+
+    def _finish(self) -> None:
+        opened, self._open = self._open, []
+        names: list[str] = []
+        with torch.no_grad():
+            for item in opened:
+                for each in item.buckets:
+                    each.exchange.advance(0)
+            for item in opened:
+                for each in item.buckets:
+                    each.exchange.finish(0)
+                    failed = each.exchange.failures()
+                    names += failed
+                    torch._foreach_copy_([item.gradients[name] for name in each.names], each.exchange.views)
+                    for name in failed:
+                        item.gradients[name].fill_(float("nan"))
+                item.future.set_result(item.buffer)
+        if names and self.config.nonfinite == "raise":
+            raise NonFiniteGradientError(names)
 
     def buckets_for(self, parameters: list[torch.Tensor]) -> list[Bucket]:
         """Return our buckets (quantized and fp32) for the parameters of one DDP bucket; state is carried over."""
         named = [(self._names[p], p) for p in parameters if isinstance(p, nn.Parameter)]
         key = tuple(name for name, _ in named)
         if key not in self._buckets:
-            state = self.state_by_name()
+            # One of DDP's old buckets may be spread over several new ones, so its state is kept for all of them.
+            self._carried.update(self.state_by_name())
             self._buckets = {k: v for k, v in self._buckets.items() if not set(k) & set(key)}
             built = build_buckets(
                 named,
@@ -104,8 +154,8 @@ class GQState:
                 prefix=f"gq.ddp.{key[0]}",
             )
             for bucket in built:
-                if bucket.wire_bits != UNCOMPRESSED and all(name in state for name in bucket.names):
-                    bucket.exchange.load_state(state)
+                if bucket.wire_bits != UNCOMPRESSED and self._carried.keys() >= set(bucket.names):
+                    bucket.exchange.load_state({name: self._carried.pop(name) for name in bucket.names})
             self._buckets[key] = built
         return self._buckets[key]
 
@@ -122,35 +172,19 @@ class GQState:
         return sum(b.exchange.bytes_per_step for buckets in self._buckets.values() for b in buckets)
 
 
-def gq_hook(state: GQState, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+def gq_hook(
+    state: GQState,
+    bucket: dist.GradBucket,  # type: ignore[name-defined]
+) -> torch.futures.Future[torch.Tensor]:
     """Communication hook: `DistributedDataParallel.register_comm_hook(state, gq_hook)`.
 
     Averages the bucket's gradients through GQ, in place of DDP's mean. The collectives run while backward goes
-    on; decoding is done when DDP asks for the result.
+    on; decoding is done at the end of backward.
 
     Raises:
-        NonFiniteGradientError: on every rank, before the optimizer step (nonfinite="raise").
+        NonFiniteGradientError: from backward(), on every rank (nonfinite="raise").
     """
-    ours = state.buckets_for(bucket.parameters())
-    gradients = dict(zip(map(state._names.__getitem__, bucket.parameters()), bucket.gradients(), strict=True))
-    for each in ours:
-        torch._foreach_copy_(each.exchange.views, [gradients[name] for name in each.names])
-        each.exchange.start(0)
-    future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
-    names: list[str] = []
-    for each in ours:
-        each.exchange.advance(0)
-    for each in ours:
-        each.exchange.finish(0)
-        failed = each.exchange.failures()
-        names += failed
-        torch._foreach_copy_([gradients[name] for name in each.names], each.exchange.views)
-        for name in failed:
-            gradients[name].fill_(float("nan"))
-    if names and state.config.nonfinite == "raise":
-        raise NonFiniteGradientError(names)
-    future.set_result(bucket.buffer())
-    return future
+    return state.start(bucket)
 
 
 def _work(work: Any) -> dist.Work:

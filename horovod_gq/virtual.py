@@ -88,7 +88,8 @@ class VirtualCluster:
         parameters: a module or (name, parameter) pairs.
         workers: N; any number that the width carries.
         config: settings of GQ; or give its fields as keywords.
-        bucket_bytes: as for `DistributedOptimizer`; has no influence on the values.
+        bucket_bytes: as for `DistributedOptimizer`; influences the values with
+            `scatter_reduce_allgather` alone (a scale belongs to what a tensor has in a chunk of its bucket).
 
     Raises:
         ValueError: a setting is out of range or the width cannot carry the workers.
@@ -149,7 +150,8 @@ class VirtualCluster:
                 bucket.exchange.advance(0)
             for bucket in buckets:
                 bucket.exchange.finish(0)
-            failed = [bucket.exchange.failures() for bucket in buckets][0]
+            reports = [bucket.exchange.failures() for bucket in buckets]
+            failed = reports[0]
             names += failed
             first = buckets[0]
             for name, parameter, view in zip(
