@@ -1,10 +1,34 @@
 """One layer's reading of shared feature maps: scale, shift, ReLU and convolution of a tile, and their gradients."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pipelines.models.reuse import Kept
+
+
+# A full tile of float32 (see TILE_BYTES in `shared`), so that readers of growing width share one buffer.
+MIN_ELEMENTS = 2**19
+
+
+class Workspace:
+    """Memory for the intermediate results of one tile after another.
+
+    Fresh tensors of this size would often come from the operating system, page by page.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[str, torch.dtype], Tensor] = {}
+
+    def get(self, use: str, shape: tuple[int, int], like: Tensor) -> Tensor:
+        """Return a tensor with the dtype and device of `like`; what the last one of this `use` held is lost."""
+        key, size = (use, like.dtype), math.prod(shape)
+        buffer = self._buffers.get(key)
+        if buffer is None or buffer.numel() < size:
+            buffer = self._buffers[key] = like.new_empty(max(size, MIN_ELEMENTS))
+        return buffer[:size].view(shape)
 
 
 class Reader:
@@ -15,7 +39,16 @@ class Reader:
     images.
     """
 
-    def __init__(self, scale: Tensor, shift: Tensor, weight: Tensor, kept: Kept, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        scale: Tensor,
+        shift: Tensor,
+        weight: Tensor,
+        kept: Kept,
+        dtype: torch.dtype,
+        workspace: Workspace,
+    ) -> None:
+        self._workspace = workspace
         self._kept = kept
         self._full = (scale, shift, weight)
         self._scale = self._pick(scale, 0)[:, None]
@@ -38,15 +71,16 @@ class Reader:
         active = self._activate(maps).to(self._weight.dtype)
         num_images, num_outputs, height, width = output.shape
         if self._weight.shape[-1] == 1:
-            result = torch.mm(self._weight.flatten(1), active).view(num_outputs, num_images, height, width)
-            output.copy_(result.transpose(0, 1))
+            rows = self._workspace.get("outputs", (num_outputs, active.shape[1]), active)
+            torch.mm(self._weight.flatten(1), active, out=rows)
+            output.copy_(rows.view(num_outputs, num_images, height, width).transpose(0, 1))
         else:
             images = active.view(-1, num_images, height, width).transpose(0, 1)
             output.copy_(functional.conv2d(images, self._weight, padding=self._weight.shape[-1] // 2))
 
     def _activate(self, maps: Tensor) -> Tensor:
         """Return relu(scale * maps + shift) of the kept maps, [n, t * h * w]."""
-        active = maps.new_empty(self.num_channels, maps.shape[1])
+        active = self._workspace.get("active", (self.num_channels, maps.shape[1]), maps)
         for run, own in self._runs():
             torch.addcmul(self._shift[own], maps[run], self._scale[own], out=active[own])
         return active.relu_()
@@ -84,7 +118,8 @@ class Reader:
         if weight.shape[-1] == 1:
             rows = gradient.transpose(0, 1).reshape(num_outputs, -1)
             weight_sum += torch.mm(rows, active.to(weight.dtype).t()).view_as(weight)
-            return torch.mm(weight.flatten(1).t(), rows).to(active.dtype)
+            slope = self._workspace.get("slope", (self.num_channels, rows.shape[1]), rows)
+            return torch.mm(weight.flatten(1).t(), rows, out=slope).to(active.dtype)
         images = active.view(-1, num_images, height, width).transpose(0, 1).to(weight.dtype)
         half = weight.shape[-1] // 2
         slope, weight_part, _ = torch.ops.aten.convolution_backward(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from pipelines.models.reader import Reader
+from pipelines.models.reader import Reader, Workspace
 from pipelines.models.reuse import Kept
 
 # Activations of a tile should stay in a core's second-level cache, 1 to 2 MiB on present server processors.
@@ -33,6 +33,7 @@ class Memory:
         dtype = torch.promote_types(like.dtype, torch.float32)
         num_columns = self.num_images * self.height * self.width
         self.maps = torch.empty(num_channels, num_columns, dtype=dtype, device=like.device)
+        self.workspace = Workspace()
         self._gradient: Tensor | None = None
 
     @property
@@ -158,7 +159,7 @@ class _Read(torch.autograd.Function):
     def forward(
         ctx: Any, _token: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, memory: Memory, kept: Kept
     ) -> Tensor:
-        reader = Reader(scale, shift, weight, kept, _compute_dtype(memory.maps))
+        reader = Reader(scale, shift, weight, kept, _compute_dtype(memory.maps), memory.workspace)
         output = reader.new_output(memory.num_images, memory.height, memory.width)
         for images in memory.tiles(reader.num_channels):
             reader.convolve(memory.maps[:, memory.columns(images)], output[images])
@@ -171,7 +172,7 @@ class _Read(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Any:
         memory: Memory = ctx.memory
         scale, shift, weight = ctx.saved_tensors
-        reader = Reader(scale, shift, weight, ctx.kept, gradient.dtype)
+        reader = Reader(scale, shift, weight, ctx.kept, gradient.dtype, memory.workspace)
         for images in memory.tiles(reader.num_channels):
             columns = memory.columns(images)
             reader.differentiate(memory.maps[:, columns], memory.gradient[:, columns], gradient[images])
