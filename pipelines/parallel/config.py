@@ -29,7 +29,7 @@ class DistributedConfig:
     warmup_steps: int
     """Steps at the start that the medians leave out (allocation, first uncompressed step, caches)."""
     local_steps: int
-    """Timed steps without any exchange before the training: the one-worker reference of the speed-up."""
+    """Timed steps without any exchange, spread over the run: the one-worker reference of the speed-up."""
     threads_per_worker: int
     """Intra-op threads of torch in each worker."""
 

@@ -1,6 +1,5 @@
 """One worker (Horovod rank) of a distributed run: trains, times every step, rank 0 writes the row."""
 
-import copy
 import os
 from dataclasses import asdict, replace
 from typing import Any
@@ -18,6 +17,7 @@ from pipelines.parallel import checkpoint, replicas, strategies  # noqa: F401  r
 from pipelines.parallel.job import Job
 from pipelines.parallel.metered import seconds_now
 from pipelines.parallel.progress import report_progress
+from pipelines.parallel.reference import LocalReference
 from pipelines.parallel.strategy import build_strategy
 from pipelines.parallel.times import StepTimes, as_array, interquartile_range, slowest_worker, summarise
 from pipelines.provenance import provenance
@@ -55,7 +55,14 @@ class Worker:
         self.history: list[dict[str, float | int]] = []
         self.steps: list[StepTimes] = []
         self.wire_bytes: list[int] = []
-        self.local_seconds = self._time_local_steps()
+        self.reference = LocalReference(
+            self.model,
+            self.recipe,
+            next(iter(self.batches)),
+            num_steps=config.local_steps,
+            first=min(config.warmup_steps, self.total_steps - 1),
+            total=self.total_steps,
+        )
         self.optimizer = self.strategy.attach(self.model, build_optimizer(self.model, self.recipe))
         self.fingerprint = job.fingerprint(self.method_entry, self.data.checksum, self.num_workers)
 
@@ -86,22 +93,6 @@ class Worker:
             num_workers=self.num_workers,
         )
 
-    def _time_local_steps(self) -> list[float]:
-        """Time steps without any exchange on a copy of the model, on all workers at once: the reference."""
-        model = copy.deepcopy(self.model).train()
-        optimizer = build_optimizer(model, self.recipe)
-        images, labels = next(iter(self.batches))
-        hvd.barrier()
-        seconds = []
-        for _ in range(self.job.distributed.warmup_steps + self.job.distributed.local_steps):
-            start = seconds_now(self.device)
-            optimizer.zero_grad()
-            cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            seconds.append(seconds_now(self.device) - start)
-        hvd.barrier()
-        return seconds[self.job.distributed.warmup_steps :]
-
     def resume(self) -> None:
         """Continue after the last epoch that every rank has on disk, if there is one."""
         payload = checkpoint.load_common(self.job.checkpoint_folder, self.fingerprint)
@@ -114,7 +105,7 @@ class Worker:
         self.history = payload["history"]
         self.steps = [StepTimes(*step) for step in payload["steps"]]
         self.wire_bytes = payload["wire_bytes"]
-        self.local_seconds = payload["local_seconds"]
+        self.reference.seconds = payload["local_seconds"]
 
     def save(self) -> None:
         """Write this rank's checkpoint of the finished epoch."""
@@ -127,7 +118,7 @@ class Worker:
             "history": self.history,
             "steps": [tuple(asdict(step).values()) for step in self.steps],
             "wire_bytes": self.wire_bytes,
-            "local_seconds": self.local_seconds,
+            "local_seconds": self.reference.seconds,
         }
         checkpoint.save(self.job.checkpoint_folder, self.epoch, payload)
 
@@ -136,13 +127,15 @@ class Worker:
         self.model.train()
         self.batches.set_epoch(self.epoch)
         total_loss = torch.zeros((), dtype=torch.float64)
+        reference_seconds = 0.0
         begin = seconds_now(self.device)
         for index, (images, labels) in enumerate(self.batches):
             rate = learning_rate_at(self.recipe, self.epoch + index / len(self.batches))
             set_learning_rate(self.optimizer, rate)
+            reference_seconds += self.reference.maybe_step(len(self.steps))
             total_loss += self.train_step(images, labels)
             report_progress(self.rank, self.epoch * len(self.batches) + index + 1, self.total_steps)
-        seconds = seconds_now(self.device) - begin
+        seconds = seconds_now(self.device) - begin - reference_seconds
         mean_loss = float(hvd.allreduce(total_loss / len(self.batches), name="loss", op=hvd.Average))
         if not np.isfinite(mean_loss):
             raise UserError(
@@ -246,7 +239,7 @@ def _result_row(worker: Worker, identical: bool) -> dict[str, Any]:
     config = worker.job.distributed
     warmup = min(config.warmup_steps, len(worker.steps) - 1)
     times = slowest_worker(np.stack(hvd.allgather_object(as_array(worker.steps))))
-    local = np.stack(hvd.allgather_object(np.array(worker.local_seconds))).max(axis=0).tolist()
+    local = np.stack(hvd.allgather_object(np.array(worker.reference.seconds))).max(axis=0).tolist()
     test_loss, test_accuracy = worker.evaluate("test")
     gradient_bytes = sum(p.numel() * p.element_size() for p in worker.model.parameters() if p.requires_grad)
     wire_bytes = float(np.median(worker.wire_bytes[warmup:]))
