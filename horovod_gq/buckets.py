@@ -12,8 +12,8 @@ from horovod_gq.config import UNCOMPRESSED, GQConfig
 from horovod_gq.exchange import Exchange, PlainExchange, QuantizedExchange
 from horovod_gq.timing import Timings
 
-DEFAULT_BUCKET_BYTES = 8 * 2**20
-"""fp32 bytes of a bucket: VGG-16 gives 8 buckets, DenseNet-200 (2.6 million values) two."""
+DEFAULT_BUCKET_BYTES = 2 * 2**20
+"""fp32 bytes of a bucket: small enough to overlap and to update layer by layer, and few collectives."""
 
 NamedParameter = tuple[str, torch.nn.Parameter]
 

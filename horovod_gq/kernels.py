@@ -185,8 +185,8 @@ def kernel_set(wire_bits: int, rounding: str, compiled: bool, device_type: str) 
     eager = KernelSet(quantize, make_pack(wire_bits), make_unpack(wire_bits), compiled=False)
     if not compiled:
         return eager
-    built = KernelSet(_compile(quantize), _compile(eager.pack), _compile(eager.unpack), compiled=True)
     try:
+        built = KernelSet(_compile(quantize), _compile(eager.pack), _compile(eager.unpack), compiled=True)
         for num_rows in (4, 12):
             _exercise(built, wire_bits, rounding, num_rows * num_planes(wire_bits), torch.device(device_type))
     except Exception as error:  # noqa: BLE001 - torch.compile raises any of its backends' exceptions
