@@ -32,3 +32,17 @@ class Collectives(Protocol):
     def start_all_gather(self, tensor: torch.Tensor, name: str) -> Pending:
         """Gather `tensor` of every rank; the result is [N, ...] in the order of the ranks."""
         ...
+
+
+def check_agreement(collectives: Collectives, digest: bytes, prefix: str) -> None:
+    """Raise a ValueError on every rank unless all ranks have the same digest of settings and shapes."""
+    mine = torch.tensor(list(digest), dtype=torch.uint8)
+    gathered = collectives.start_all_gather(mine, f"{prefix}.agree").wait()
+    different = [
+        rank for rank, other in enumerate(gathered) if not torch.equal(other.cpu(), gathered[0].cpu())
+    ]
+    if different:
+        raise ValueError(
+            f"ranks {different} run GQ with other settings or another model than rank 0; give every rank the "
+            "same GQConfig, modes and parameters in the same order"
+        )

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import nn
 
 from horovod_gq.buckets import Bucket, build_buckets
+from horovod_gq.collectives import check_agreement
 from horovod_gq.compression import NonFiniteGradientError
 from horovod_gq.config import UNCOMPRESSED, GQConfig
 from horovod_gq.timing import Timings
@@ -81,7 +82,7 @@ class GQState:
         group: process group of the DDP model; None is the default group.
 
     Raises:
-        ValueError: a setting is out of range, or the width cannot carry the workers.
+        ValueError: a setting is out of range, the width cannot carry the workers, or the ranks disagree.
     """
 
     def __init__(
@@ -98,6 +99,8 @@ class GQState:
         self.collectives = TorchCollectives(group)
         bare = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
         self._names = {parameter: name for name, parameter in bare.named_parameters()}
+        shapes = [(name, tuple(parameter.shape)) for parameter, name in self._names.items()]
+        check_agreement(self.collectives, self.config.digest(self.collectives.workers, shapes), "gq.ddp")
         self._buckets: dict[tuple[str, ...], list[Bucket]] = {}
         self._carried: dict[str, dict[str, Any]] = {}
         self._open: list[_Open] = []

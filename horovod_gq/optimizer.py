@@ -13,13 +13,13 @@ from torch import nn
 
 from horovod_gq.averaging import IntervalUpdate
 from horovod_gq.backend import HorovodCollectives
-from horovod_gq.buckets import DEFAULT_BUCKET_BYTES, build_buckets
-from horovod_gq.collectives import Collectives
+from horovod_gq.buckets import DEFAULT_BUCKET_BYTES, Bucket, build_buckets
+from horovod_gq.collectives import Collectives, check_agreement
 from horovod_gq.config import UNCOMPRESSED, GQConfig, check_choice
 from horovod_gq.reducer import GradientReducer
 from horovod_gq.state import check_config, check_tensors
 from horovod_gq.timing import Timings
-from horovod_gq.updates import LayerwiseUpdate, StaleUpdate, SynchronousUpdate, Update
+from horovod_gq.updates import LayerwiseUpdate, LocalUpdate, StaleUpdate, SynchronousUpdate, Update
 
 UPDATES = ("synchronous", "layerwise")
 
@@ -28,6 +28,8 @@ _instances = itertools.count()
 
 class DistributedOptimizer(torch.optim.Optimizer):
     """Wrap an optimizer so that `step()` applies gradients averaged over the ranks through GQ.
+
+    With one worker nothing is exchanged or quantized, as with Horovod.
 
     Use like the wrapped optimizer, with learning rate schedulers and grad scalers (see nonfinite="propagate").
     Call it on every rank, after the parameters have been made equal (hvd.broadcast_parameters). While it
@@ -80,6 +82,10 @@ class DistributedOptimizer(torch.optim.Optimizer):
         modes = (update, averaging_interval, staleness, backward_passes_per_step, bucket_bytes)
         shapes = [(name, tuple(parameter.shape)) for name, parameter in named]
         check_agreement(collectives, self.config.digest(collectives.workers, modes, shapes), prefix)
+        self.buckets: list[Bucket] = []
+        self._update: Update = LocalUpdate(optimizer)
+        if collectives.workers == 1:
+            return
         self.buckets = build_buckets(
             named,
             self.config,
@@ -202,17 +208,3 @@ def check_modes(update: str, interval: int, staleness: int, passes: int, bucket_
     active = [name for name, is_active in chosen.items() if is_active]
     if len(active) > 1:
         raise ValueError(f"{' and '.join(active)} exclude each other; choose one")
-
-
-def check_agreement(collectives: Collectives, digest: bytes, prefix: str) -> None:
-    """Raise a ValueError on every rank unless all ranks have the same digest of settings and shapes."""
-    mine = torch.tensor(list(digest), dtype=torch.uint8)
-    gathered = collectives.start_all_gather(mine, f"{prefix}.agree").wait()
-    different = [
-        rank for rank, other in enumerate(gathered) if not torch.equal(other.cpu(), gathered[0].cpu())
-    ]
-    if different:
-        raise ValueError(
-            f"ranks {different} run GQ with other settings or another model than rank 0; give every rank the "
-            "same GQConfig, modes and parameters in the same order"
-        )

@@ -38,6 +38,30 @@ class Update(Protocol):
         ...
 
 
+class LocalUpdate:
+    """One worker: the wrapped optimizer alone."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = optimizer
+
+    def synchronize(self) -> None:
+        """Do nothing."""
+
+    def step(self) -> Any:
+        """Step."""
+        return self._optimizer.step()
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def settle(self) -> None:
+        """Do nothing."""
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self._optimizer.zero_grad()
+
+
 class SynchronousUpdate:
     """All sums are waited for, then the optimizer steps."""
 

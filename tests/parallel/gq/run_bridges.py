@@ -99,6 +99,11 @@ def check_fast_path_over_torch_distributed() -> None:
     assert torch.equal(weights(model), with_horovod({}))
 
 
+def check_ddp_hook_refuses_different_settings() -> None:
+    fields = settings_of({"min_numel": 256 + hvd.rank()})
+    expect_error(lambda: GQState(make_model(), **fields), "other settings")
+
+
 def check_ddp_hook_stops_on_nonfinite_gradient() -> None:
     model = make_model()
     ddp = nn.parallel.DistributedDataParallel(model)

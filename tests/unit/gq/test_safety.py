@@ -150,6 +150,36 @@ def test_without_a_compiler_kernels_run_eagerly_with_one_warning(monkeypatch: py
     kernel_set.cache_clear()
 
 
+class OneWorker:
+    """Collectives of a single rank."""
+
+    rank, workers = 0, 1
+
+    def start_all_gather(self, tensor: torch.Tensor, name: str) -> Any:
+        result = tensor[None]
+        return type("Done", (), {"wait": lambda self: result})()
+
+
+def test_one_worker_neither_quantizes_nor_sends() -> None:
+    torch.manual_seed(0)
+    model, plain = nn.Linear(64, 64), nn.Linear(64, 64)
+    plain.load_state_dict(model.state_dict())
+    optimizer: Any = DistributedOptimizer(
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        model,
+        wire_bits=2,
+        collectives=OneWorker(),  # type: ignore[arg-type]
+    )
+    for net, each in ((model, optimizer), (plain, torch.optim.SGD(plain.parameters(), lr=0.1))):
+        for _ in range(3):
+            each.zero_grad()
+            net(torch.ones(4, 64)).square().sum().backward()
+            each.step()
+    assert torch.equal(model.weight, plain.weight)
+    assert optimizer.wire_bytes_per_step() == 0
+    optimizer.load_state_dict(optimizer.state_dict())
+
+
 def test_modes_exclude_each_other() -> None:
     model = nn.Linear(64, 64)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
