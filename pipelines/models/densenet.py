@@ -111,7 +111,7 @@ class DenseBlock(nn.Module):
 class DenseNet(nn.Module):
     """DenseNet for images [batch, num_channels, height, width]; returns logits [batch, num_classes].
 
-    `draws.generator` is the only random state of the discarding; its state belongs into a checkpoint.
+    `generator` is the only random state of the discarding; its state belongs into a checkpoint.
     """
 
     def __init__(
@@ -137,6 +137,11 @@ class DenseNet(nn.Module):
         group_size = config.growth_rate if by_layer else config.discard_group_size
         self.draws = DiscardDraws(config.discard_rate, group_size, seed)
         self.dropout = config.dropout
+
+    @property
+    def generator(self) -> torch.Generator:
+        """What decides the maps to discard, on the CPU; training mode advances it."""
+        return self.draws.generator
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify float images; in training mode each step discards anew and advances the generator."""

@@ -52,7 +52,8 @@ def run_training(stage: str, name: str, params: Path = DEFAULT_PATH) -> Row:
         ),
     }
     folder = CHECKPOINT_FOLDER / name
-    with open_run(tracking, stage, name, {"model": name, "data_checksum": data.checksum}) as tracker:
+    tags = {"model": name, "data_checksum": data.checksum, "seed": recipe.seed}
+    with open_run(tracking, stage, name, tags) as tracker:
         tracker.log_params({"recipe": asdict(recipe), "model": asdict(spec), **sizes})
         result = train(model, data, recipe, folder=folder, tracker=tracker, description=name)
         row = _summary(name, data, recipe, sizes, result)

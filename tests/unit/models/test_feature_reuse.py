@@ -91,9 +91,9 @@ def test_discarding_saves_the_computation(build, memory_efficient, granularity):
 
 def test_discarded_maps_of_a_layer_get_no_gradient_of_its_weights(build):
     model = build("densenet22", channels=1, size=8, discard_rate=0.5, memory_efficient=True)
-    state = model.draws.generator.get_state()
+    state = model.generator.get_state()
     model(torch.rand(4, 1, 8, 8)).sum().backward()
-    model.draws.generator.set_state(state)
+    model.generator.set_state(state)
     for block in model.blocks:
         reads = model.draws.draw(block.input_width, block.growth_rate, len(block.layers))
         for layer, kept in zip(block.layers, reads, strict=True):
@@ -119,9 +119,9 @@ def test_evaluation_reads_everything_and_draws_nothing(build):
     kept = build("densenet22", channels=1, size=8, discard_rate=0.5).eval()
     full = build("densenet22", channels=1, size=8).eval()
     images = torch.rand(4, 1, 8, 8)
-    state = kept.draws.generator.get_state()
+    state = kept.generator.get_state()
     assert torch.equal(kept(images), full(images))
-    assert torch.equal(kept.draws.generator.get_state(), state)
+    assert torch.equal(kept.generator.get_state(), state)
 
 
 @pytest.mark.parametrize(("rate", "group_size"), [(0.25, 12), (0.5, 4), (0.9, 12), (0.25, 5)])

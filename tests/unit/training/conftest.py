@@ -38,7 +38,7 @@ DENSENET = DenseNetConfig(
     blocks={},
     dropout=0.1,
     discard_rate=0.25,
-    discard_granularity="layer",
+    discard_granularity="channel_group",
     discard_group_size=2,
     memory_efficient=False,
 )
