@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from pipelines.models.reuse import Kept
 
-
 # A full tile of float32 (see TILE_BYTES in `shared`), so that readers of growing width share one buffer.
 MIN_ELEMENTS = 2**19
 
