@@ -7,14 +7,14 @@ import numpy as np
 from pipelines.evaluation.roc import rank_classes, rank_micro
 from pipelines.evaluation.scores import Floats, Scores
 
-# Weights held at a time, as float64: 160 MB at most.
-_MAX_VALUES = 20_000_000
+# Resamplings at a time: rows of weights that are gathered whole, and little memory (a million scores: 256 MB).
+_CHUNK = 32
 
 Statistic = Callable[[Floats], Floats]
 
 
 def statistics_of(scores: Scores) -> dict[str, Statistic]:
-    """Return each metric as a function from image weights [b, n] to values [b]; weights of 1 give the metric."""
+    """Return each metric as a function from image weights [n, b] to values [b]; weights of 1 give the metric."""
     correct = scores.correct.astype(np.float64)
     classes, micro = rank_classes(scores), rank_micro(scores)
 
@@ -24,8 +24,8 @@ def statistics_of(scores: Scores) -> dict[str, Statistic]:
         return np.asarray(np.nanmean(areas, axis=0))
 
     return {
-        "test_accuracy": lambda weights: weights @ correct / weights.sum(axis=1),
-        "test_loss": lambda weights: weights @ scores.losses / weights.sum(axis=1),
+        "test_accuracy": lambda weights: correct @ weights / weights.sum(axis=0),
+        "test_loss": lambda weights: scores.losses @ weights / weights.sum(axis=0),
         "auc_macro": macro,
         "auc_micro": micro.auc,
     }
@@ -39,11 +39,9 @@ def intervals(
     All statistics see the same resamplings, which depend on `seed` and the number of images alone.
     """
     generator = np.random.default_rng(seed)
-    num_images, num_classes = scores.probabilities.shape
-    chunk = max(1, _MAX_VALUES // (num_images * num_classes))
     values: dict[str, list[Floats]] = {name: [] for name in statistics}
-    for start in range(0, num_samples, chunk):
-        weights = _resample(min(chunk, num_samples - start), num_images, generator)
+    for start in range(0, num_samples, _CHUNK):
+        weights = _resample(min(_CHUNK, num_samples - start), len(scores.labels), generator)
         for name, statistic in statistics.items():
             values[name].append(statistic(weights))
     tail = 50 * (1 - confidence)
@@ -55,8 +53,8 @@ def intervals(
 
 
 def _resample(num_samples: int, num_images: int, generator: np.random.Generator) -> Floats:
-    """Return how often each image was drawn with replacement, [num_samples, num_images]."""
+    """Return how often each image was drawn with replacement, [num_images, num_samples]."""
     draws = generator.integers(0, num_images, (num_samples, num_images))
     draws += np.arange(num_samples)[:, None] * num_images
     counts = np.bincount(draws.ravel(), minlength=num_samples * num_images)
-    return counts.reshape(num_samples, num_images).astype(np.float64)
+    return np.ascontiguousarray(counts.reshape(num_samples, num_images).T, dtype=np.float64)

@@ -77,7 +77,7 @@ def _metrics(scores: Scores, config: EvaluateConfig) -> Row:
     """Return the metrics, each with its confidence interval (`_low`, `_high`) where it has one."""
     statistics = statistics_of(scores)
     bounds = intervals(scores, statistics, config.bootstrap_samples, config.confidence, config.seed)
-    weights = np.ones((1, len(scores.labels)))
+    weights = np.ones((len(scores.labels), 1))
     row: Row = {}
     for name, statistic in statistics.items():
         row[name] = float(statistic(weights)[0])

@@ -12,8 +12,8 @@ from pipelines.evaluation.scores import Floats, Labels, confusion_matrix
 from pipelines.figures import GREY, color_of, figure, line_style_of
 from pipelines.results import Row
 
-# The corner that good classifiers differ in.
-_ZOOM = 0.1
+# Sides that the enlarged corner may have, as shares of the whole panel.
+_ZOOMS = (0.02, 0.05, 0.1, 0.2, 0.5)
 # More classes than this are drawn without a legend entry or a number each.
 _MAX_NAMED = 10
 _MAX_NUMBERED = 20
@@ -62,24 +62,25 @@ def draw_roc(name: str, curves: Sequence[Curve], path: Path) -> None:
             label = f"{curve.name} ({curve.auc:.4f})"
             axes.plot(curve.fpr, curve.tpr, color="black", linewidth=1.8, dashes=dashes, label=label)
 
-    _draw_roc_panels(draw, f"ROC of {name}: one class against the rest", path)
+    _draw_roc_panels(draw, averages, f"ROC of {name}: one class against the rest", path)
 
 
 def draw_roc_overlay(evaluated: Sequence[Evaluated], path: Path) -> None:
     """Draw the macro-average ROC of all runs, whole and enlarged; writes `path`."""
+    macros = [next(curve for curve in one.curves if curve.name == MACRO) for one in evaluated]
 
     def draw(axes: Axes) -> None:
-        for index, one in enumerate(evaluated):
-            curve = next(curve for curve in one.curves if curve.name == MACRO)
+        for index, (one, curve) in enumerate(zip(evaluated, macros, strict=True)):
             label = f"{one.run.name} ({curve.auc:.4f})"
             style = line_style_of(index)
             axes.plot(curve.fpr, curve.tpr, color=color_of(index), linestyle=style, label=label)
 
-    _draw_roc_panels(draw, "ROC of all models: macro average over the classes", path)
+    _draw_roc_panels(draw, macros, "ROC of all models: macro average over the classes", path)
 
 
-def _draw_roc_panels(draw: Callable[[Axes], None], title: str, path: Path) -> None:
-    """Let `draw` fill a whole ROC panel and an enlargement of its upper left corner; writes `path`."""
+def _draw_roc_panels(draw: Callable[[Axes], None], curves: Sequence[Curve], title: str, path: Path) -> None:
+    """Let `draw` fill a whole ROC panel and an enlarged corner that shows the bend of `curves`; writes `path`."""
+    zoom = corner_side(curves)
     with figure(path, 8.4, 3.7) as drawing:
         panels = drawing.subplots(1, 2)
         for axes in panels:
@@ -87,11 +88,17 @@ def _draw_roc_panels(draw: Callable[[Axes], None], title: str, path: Path) -> No
             draw(axes)
             axes.set(xlabel="false positive rate", ylabel="true positive rate")
         panels[0].set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-        panels[1].set(xlim=(-0.001, _ZOOM), ylim=(1 - _ZOOM, 1.001), aspect="equal")
+        panels[1].set(xlim=(-zoom / 100, zoom), ylim=(1 - zoom, 1 + zoom / 100), aspect="equal")
         panels[1].set_title("upper left corner", fontweight="normal", fontsize=9)
         drawing.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
         handles, labels = panels[0].get_legend_handles_labels()
         drawing.legend(handles, labels, loc="outside right center", title="area under the curve")
+
+
+def corner_side(curves: Sequence[Curve]) -> float:
+    """Return the side of the upper left corner that holds the equal error rates of all `curves` in its middle."""
+    rates = [curve.fpr[np.argmax(curve.tpr >= 1 - curve.fpr)] for curve in curves]
+    return next((side for side in _ZOOMS if side >= 2.5 * max(rates)), _ZOOMS[-1])
 
 
 def draw_confusion(name: str, matrix: Labels, class_names: tuple[str, ...], path: Path) -> None:

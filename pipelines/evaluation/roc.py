@@ -1,6 +1,6 @@
 """Receiver operating characteristics: one class against the rest, micro and macro average, areas below.
 
-Shape suffixes: n images, k classes, b resamplings, m scores in ascending order, g groups of equal scores.
+Shape suffixes: n images, k classes, b weightings of the images.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Curve:
 
 
 class RankedScores:
-    """Scores sorted once, so that areas for many weightings of the images cost one pass each.
+    """Scores sorted once, so that areas for many weightings of the images cost one pass over the negatives.
 
     Parameters
     ----------
@@ -41,24 +41,27 @@ class RankedScores:
         self, scores: Floats, positive: npt.NDArray[np.bool_], images: npt.NDArray[np.int64]
     ) -> None:
         order = np.argsort(scores, kind="stable")
-        ranked = scores[order]
-        self._starts_g = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
-        self._positive_m = positive[order].astype(np.float64)
-        self._images_m = images[order]
+        ranked, is_positive, ranked_images = scores[order], positive[order], images[order]
+        negatives = ranked[~is_positive]
+        self._negative_images = ranked_images[~is_positive]
+        self._positive_images = ranked_images[is_positive]
+        # For each positive, the number of negatives below it, and of those not above it.
+        self._num_below = np.searchsorted(negatives, ranked[is_positive], side="left")
+        self._num_not_above = np.searchsorted(negatives, ranked[is_positive], side="right")
 
-    def auc(self, weights_bn: Floats) -> Floats:
-        """Return the area under the curve for each row of image weights; NaN where a side has no weight.
+    def auc(self, weights_nb: Floats) -> Floats:
+        """Return the area under the curve for each column of image weights; NaN where a side has no weight.
 
         It is the weighted share of (positive, negative) pairs in the right order, ties counting one half.
         """
-        weights_bm = weights_bn[:, self._images_m]
-        positive_bg = np.add.reduceat(weights_bm * self._positive_m, self._starts_g, axis=1)
-        negative_bg = np.add.reduceat(weights_bm, self._starts_g, axis=1) - positive_bg
-        below_bg = np.cumsum(negative_bg, axis=1) - negative_bg
-        ordered_b = (positive_bg * (below_bg + negative_bg / 2)).sum(axis=1)
-        pairs_b = positive_bg.sum(axis=1) * negative_bg.sum(axis=1)
+        # Row i: the weight of the i lowest negatives.
+        sums = np.zeros((len(self._negative_images) + 1, weights_nb.shape[1]))
+        np.cumsum(weights_nb[self._negative_images], axis=0, out=sums[1:])
+        positive = weights_nb[self._positive_images]
+        beaten = (sums[self._num_below] + sums[self._num_not_above]) / 2
+        ordered = np.einsum("pb,pb->b", positive, beaten)
         with np.errstate(invalid="ignore"):
-            return np.asarray(ordered_b / pairs_b)  # 0 / 0 is NaN
+            return np.asarray(ordered / (positive.sum(axis=0) * sums[-1]))  # 0 / 0 is NaN
 
 
 def rank_classes(scores: Scores) -> list[RankedScores]:
@@ -84,7 +87,7 @@ def roc_curves(scores: Scores, class_names: tuple[str, ...]) -> list[Curve]:
     The macro curve is the mean of the classes' true positive rates at equal false positive rate; its area is
     the mean of theirs.
     """
-    weights = np.ones((1, len(scores.labels)))
+    weights = np.ones((len(scores.labels), 1))
     areas = [float(ranked.auc(weights)[0]) for ranked in rank_classes(scores)]
     one_hot = scores.labels[:, None] == np.arange(len(class_names))
     curves = [

@@ -8,7 +8,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from pipelines.evaluation.bootstrap import intervals, statistics_of
 from pipelines.evaluation.comparison import compare_pairs, holm, summarise_seeds
-from pipelines.evaluation.roc import MACRO, MAX_POINTS, MICRO, rank_classes, rank_micro, roc_curves
+from pipelines.evaluation.figures import corner_side
+from pipelines.evaluation.roc import MACRO, MAX_POINTS, MICRO, Curve, rank_classes, rank_micro, roc_curves
 from pipelines.evaluation.scores import Scores, calibration_error, confusion_matrix, scores_of
 
 
@@ -67,16 +68,16 @@ def test_areas_equal_scikit_learns() -> None:
     for weights in (np.ones(200), generator.integers(0, 4, 200).astype(float)):
         for label, ranked in enumerate(rank_classes(scores)):
             expected = roc_auc_score(one_hot[:, label], scores.probabilities[:, label], sample_weight=weights)
-            assert ranked.auc(weights[None])[0] == pytest.approx(expected, abs=1e-12)
+            assert ranked.auc(weights[:, None])[0] == pytest.approx(expected, abs=1e-12)
         expected = roc_auc_score(
             one_hot.ravel(), scores.probabilities.ravel(), sample_weight=weights.repeat(4)
         )
-        assert rank_micro(scores).auc(weights[None])[0] == pytest.approx(expected, abs=1e-12)
+        assert rank_micro(scores).auc(weights[:, None])[0] == pytest.approx(expected, abs=1e-12)
 
 
 def test_area_without_positives_is_not_a_number() -> None:
     scores = make_scores()
-    weights = (scores.labels != 0).astype(float)[None]
+    weights = (scores.labels != 0).astype(float)[:, None]
     assert np.isnan(rank_classes(scores)[0].auc(weights)[0])
 
 
@@ -97,7 +98,7 @@ def test_curves_have_their_areas_and_few_points() -> None:
 
 def test_weights_of_one_give_the_metrics_themselves() -> None:
     scores = make_scores()
-    values = {name: float(of(np.ones((1, 200)))[0]) for name, of in statistics_of(scores).items()}
+    values = {name: float(of(np.ones((200, 1)))[0]) for name, of in statistics_of(scores).items()}
     assert values["test_accuracy"] == scores.correct.mean()
     assert values["test_loss"] == pytest.approx(scores.losses.mean(), abs=1e-14)
     expected = roc_auc_score(scores.labels, scores.probabilities, multi_class="ovr", average="macro")
@@ -109,7 +110,7 @@ def test_intervals() -> None:
     statistics = statistics_of(scores)
     bounds = intervals(scores, statistics, 2000, 0.95, seed=0)
     for name, of in statistics.items():
-        assert bounds[name][0] < of(np.ones((1, 600)))[0] < bounds[name][1]
+        assert bounds[name][0] < of(np.ones((600, 1)))[0] < bounds[name][1]
     accuracy = scores.correct.mean()
     half = 1.96 * np.sqrt(accuracy * (1 - accuracy) / 600)
     low, high = bounds["test_accuracy"]
@@ -126,8 +127,11 @@ def test_intervals_do_not_depend_on_the_chunk(monkeypatch: Any) -> None:
     scores = make_scores(60)
     statistics = statistics_of(scores)
     whole = intervals(scores, statistics, 50, 0.9, seed=0)
-    monkeypatch.setattr("pipelines.evaluation.bootstrap._MAX_VALUES", 60 * 4 * 7)
-    assert intervals(scores, statistics, 50, 0.9, seed=0) == whole
+    monkeypatch.setattr("pipelines.evaluation.bootstrap._CHUNK", 7)
+    chunked = intervals(scores, statistics, 50, 0.9, seed=0)
+    for name, bounds in whole.items():
+        # The matrix products may add up in another order: some roundings of 2^-53.
+        assert chunked[name] == pytest.approx(bounds, rel=1e-13)
 
 
 def scores_with(correct: list[bool]) -> Scores:
@@ -169,3 +173,12 @@ def test_summary_over_seeds() -> None:
     assert (first["model"], first["num_seeds"], first["seeds"]) == ("a", 3, [1, 2, 3])
     assert (first["test_accuracy_mean"], first["test_accuracy_std"]) == (0.75, 0.25)
     assert (second["test_accuracy_mean"], second["test_accuracy_std"]) == (0.25, None)
+
+
+def test_the_enlarged_corner_holds_the_bend_of_the_curves() -> None:
+    def bend(rate: float) -> Curve:
+        return Curve("x", np.array([0, rate, 1]), np.array([0, 1 - rate, 1]), 0.9)
+
+    assert corner_side([bend(0.01)]) == 0.05
+    assert corner_side([bend(0.01), bend(0.07)]) == 0.2
+    assert corner_side([bend(0.4)]) == 0.5

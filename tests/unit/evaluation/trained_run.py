@@ -9,7 +9,7 @@ from pipelines.data import AugmentConfig, PreparedData, Split
 from pipelines.models import DenseNetConfig, build_model, count_parameters, spec_of
 from pipelines.results import write_csv, write_json
 from pipelines.training import Checkpoint, RecipeConfig
-from pipelines.training.checkpoint import save_checkpoint
+from pipelines.training.checkpoint import generators_of, save_checkpoint
 
 DENSENET = DenseNetConfig(
     growth_rate=4,
@@ -94,7 +94,7 @@ def write_run(folder: Path, name: str, model_name: str, data: PreparedData, seed
         history=history,
         model_state=model.state_dict(),
         optimizer_state=None,
-        generator_states={},
+        generator_states={name: own.get_state() for name, own in generators_of(model).items()},
     )
     save_checkpoint(checkpoint, folder / "checkpoints" / name / "best.pt")
     summary = {"epochs": 4, "best_validation_accuracy": 0.5, "train_seconds": 4.0, "device": "x"}
