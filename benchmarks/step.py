@@ -30,6 +30,8 @@ from pipelines.models.config import DenseNetConfig
 MODELS = ("densenet100", "vgg16_bn")
 BATCH_SIZE = 32
 IMAGE_SIZE = 32
+WARMUP = 2
+"""Rounds outside the clock: the fp32 step of GQ, and one more."""
 
 DENSENET = DenseNetConfig(
     growth_rate=12,
@@ -103,7 +105,7 @@ def run_model(name: str, wire_bits: int, repeats: int) -> list[dict[str, Any]]:
 
     steps, timed = make_variants(name, wire_bits)
     times: dict[str, list[float]] = {variant: [] for variant in steps}
-    for repeat in range(-3, repeats):
+    for repeat in range(-WARMUP, repeats):
         for each in timed.values():
             each.timings.enabled = repeat >= 0
         for variant, step in steps.items():
@@ -132,24 +134,32 @@ def run_model(name: str, wire_bits: int, repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
+def print_rows(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        overhead = f"{100 * row['codec_over_step']:5.2f} %" if "codec_over_step" in row else ""
+        print(
+            f"{row['model']:<12} {row['variant']:<15} {1e3 * row['step_seconds_median']:9.1f} ms"
+            f"  over local {row['step_over_local']:6.3f}  over sdp {row['step_over_sdp']:6.3f}  codec {overhead}",
+            flush=True,
+        )
+
+
 def worker(arguments: argparse.Namespace) -> None:
     import horovod.torch as hvd
 
     hvd.init()
     torch.set_num_threads(1)
     torch.manual_seed(hvd.rank())
-    rows = [row for name in MODELS for row in run_model(name, arguments.wire_bits, arguments.repeats)]
+    rows: list[dict[str, Any]] = []
+    for name in arguments.models:
+        rows += run_model(name, arguments.wire_bits, arguments.repeats)
+        if hvd.rank() == 0:
+            print_rows(rows[-5:])
     model = make_model("densenet200")
     collectives = DistributedOptimizer(
         sgd(model), model, wire_bits=arguments.wire_bits
     ).collectives_per_step()
     if hvd.rank() == 0:
-        for row in rows:
-            overhead = f"{100 * row['codec_over_step']:8.2f} %" if "codec_over_step" in row else " " * 10
-            print(
-                f"{row['model']:<12} {row['variant']:<15} {1e3 * row['step_seconds_median']:9.1f} ms"
-                f"  over local {row['step_over_local']:6.3f}  over sdp {row['step_over_sdp']:6.3f}  codec {overhead}"
-            )
         print(f"densenet200  collectives per step: {collectives}", flush=True)
         if arguments.json:
             rows.append({"model": "densenet200", "collectives_per_step": collectives})
@@ -165,6 +175,7 @@ def launch(arguments: argparse.Namespace) -> int:
     command = [str(bin_dir / "horovodrun"), "-np", "2", "--gloo", "-H", "localhost:2", sys.executable]
     command += ["-m", "benchmarks.step", "--worker", "--repeats", str(arguments.repeats)]
     command += ["--wire-bits", str(arguments.wire_bits)]
+    command += ["--models", *arguments.models]
     if arguments.json:
         command += ["--json", str(arguments.json.resolve())]
     return subprocess.run(command, env=environment, check=False).returncode
@@ -175,6 +186,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--wire-bits", type=int, default=4)
+    parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:

@@ -10,6 +10,7 @@ number of workers proves that the words were summed and not averaged, and by as 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 
 import torch
@@ -33,9 +34,17 @@ CANARY_DIGITS = 4
 CANARY_SIZE = 1 + 2 * CANARY_DIGITS
 
 
+CLIP_FACTORS = ((1, 1.0), (3, 2.0), (7, 2.5), (63, 8.0), (511, 12.0), (16383, 20.0))
+"""(levels, clip factor): measured up to 511 levels (docs/horovod_gq_scale.md), the last extrapolated."""
+
+
 def default_clip_factor(levels: int) -> float:
-    """Clipping range L * step over the root mean square, per number of levels (docs/horovod_gq_scale.md)."""
-    return {1: 1.5, 2: 1.7, 3: 2.0}.get(levels, min(2.0 + 0.5 * math.log2(levels / 3), 8.0))
+    """Clipping range L * step over the root mean square: interpolated between `CLIP_FACTORS` in log2 of L."""
+    for (low, low_factor), (high, high_factor) in itertools.pairwise(CLIP_FACTORS):
+        if levels <= high:
+            share = math.log2(levels / low) / math.log2(high / low)
+            return low_factor + share * (high_factor - low_factor)
+    return CLIP_FACTORS[-1][1]
 
 
 @functools.cache
