@@ -52,8 +52,8 @@ class Memory:
         return rows.view(rows.shape[0], -1, self.height, self.width).transpose(0, 1)
 
     def as_rows(self, images: Tensor) -> Tensor:
-        """Return [b, c, h, w] as rows [c, b * h * w], a copy where no view is possible."""
-        return images.transpose(0, 1).reshape(images.shape[1], -1)
+        """Return [b, c, h, w] as contiguous rows [c, b * h * w]; a view only where it already is that in memory."""
+        return images.transpose(0, 1).reshape(images.shape[1], -1).contiguous()
 
     def tiles(self, num_channels: int) -> Iterator[slice]:
         """Cut the images into runs whose `num_channels` maps fill a tile; on a GPU there is one tile."""
@@ -109,10 +109,21 @@ class _Append(torch.autograd.Function):
     def forward(
         ctx: Any, token: Tensor, maps: Tensor, memory: Memory, rows: slice, norm: nn.BatchNorm2d
     ) -> Tensor:
-        mean, inverse = _statistics(maps, norm)
-        target = memory.as_images(memory.maps[rows])
-        per_map = (-1, 1, 1)
-        torch.addcmul((-mean * inverse).view(per_map), maps, inverse.view(per_map), out=target)
+        raw = memory.as_rows(maps.to(memory.maps.dtype))[None]
+        target = memory.maps[rows][None]
+        running = (norm.running_mean, norm.running_var)
+        momentum = norm.momentum
+        assert momentum is not None
+        # torch's kernel takes the rows as one image: several times faster than var_mean over [b, c, h, w].
+        results = (target, target.new_empty(0), target.new_empty(0))
+        _, _, inverse = torch.native_batch_norm(
+            raw, None, None, *running, norm.training, momentum, norm.eps, out=results
+        )
+        if norm.training and norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
+        if not norm.training:
+            assert norm.running_var is not None
+            inverse = torch.rsqrt(norm.running_var + norm.eps)
         ctx.memory, ctx.rows, ctx.training = memory, rows, norm.training
         ctx.inverse, ctx.dtype = inverse, maps.dtype
         return token.clone()
@@ -121,35 +132,22 @@ class _Append(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, token: Tensor) -> Any:
         memory: Memory = ctx.memory
-        gradient = memory.gradient[ctx.rows]
+        gradient, inverse = memory.gradient[ctx.rows], ctx.inverse
         if ctx.training:
-            # Ioffe and Szegedy 2015: mean and variance depend on the maps as well.
-            maps = memory.maps[ctx.rows]
-            slope = (gradient * maps).mean(1, keepdim=True)
-            gradient = torch.addcmul(gradient - gradient.mean(1, keepdim=True), maps, slope, value=-1)
-        result = memory.as_images(gradient * ctx.inverse[:, None]).to(ctx.dtype)
+            # The maps are normalised already: to torch's kernel they are an input with mean 0 and deviation 1,
+            # and the reciprocal of the true deviation is a weight.
+            zero, one = torch.zeros_like(inverse), torch.ones_like(inverse)
+            maps = memory.maps[ctx.rows][None]
+            result, _, _ = torch.ops.aten.native_batch_norm_backward(
+                gradient[None], maps, inverse, None, None, zero, one, True, 0.0, [True, False, False]
+            )
+            rows = result[0]
+        else:
+            rows = gradient * inverse[:, None]
         if ctx.rows.start == 0:
             memory.set_gradient(None)
-        return token, result.contiguous(), None, None, None
-
-
-def _statistics(maps: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return mean and reciprocal standard deviation [c] that `norm` applies; in training it takes note of them."""
-    running_mean, running_var, momentum = norm.running_mean, norm.running_var, norm.momentum
-    assert running_mean is not None
-    assert running_var is not None
-    assert momentum is not None
-    if not norm.training:
-        return running_mean, torch.rsqrt(running_var + norm.eps)
-    dtype = torch.promote_types(maps.dtype, torch.float32)
-    variance, mean = torch.var_mean(maps.to(dtype), (0, 2, 3), correction=0)
-    count = maps.numel() // maps.shape[1]
-    assert norm.num_batches_tracked is not None
-    norm.num_batches_tracked.add_(1)
-    running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-    # As in torch, the running variance is the unbiased one.
-    running_var.lerp_((variance * (count / max(1, count - 1))).to(running_var.dtype), momentum)
-    return mean, torch.rsqrt(variance + norm.eps)
+        images = memory.as_images(rows).to(ctx.dtype)
+        return token, images.contiguous(memory_format=torch.channels_last), None, None, None
 
 
 class _Read(torch.autograd.Function):
@@ -199,5 +197,5 @@ class _Expose(torch.autograd.Function):
         memory: Memory = ctx.memory
         rows = memory.as_rows(gradient.to(memory.maps.dtype))
         # Readers add to it: it must be ours alone.
-        memory.set_gradient(rows.clone() if rows.data_ptr() == gradient.data_ptr() else rows.contiguous())
+        memory.set_gradient(rows.clone() if rows.data_ptr() == gradient.data_ptr() else rows)
         return torch.zeros(()), None
