@@ -29,6 +29,11 @@ class NonFiniteGradientError(ValueError):
         )
 
 
+def wire_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Type in which an uncompressed tensor travels: Horovod cannot sum bfloat16."""
+    return torch.float32 if dtype == torch.bfloat16 else dtype
+
+
 @dataclass
 class BoundTensor:
     """What GQ keeps for one parameter; `codec` is None where the tensor travels uncompressed."""
@@ -159,7 +164,7 @@ class GQ:
         total = 0
         for bound in self._tensors:
             if bound.wire_bits == UNCOMPRESSED:
-                total += bound.parameter.numel() * bound.parameter.element_size()
+                total += bound.parameter.numel() * wire_dtype(bound.parameter.dtype).itemsize
             else:
                 layout = BucketLayout(
                     [(bound.name, tuple(bound.parameter.shape))], num_planes(bound.wire_bits)
@@ -255,7 +260,7 @@ class GQ:
 
     def _pass_through(self, bound: BoundTensor, gradient: torch.Tensor) -> tuple[torch.Tensor, Context]:
         if bound.greeted:
-            return gradient, Context(bound, gradient.shape, gradient.dtype)
+            return gradient.to(wire_dtype(gradient.dtype)), Context(bound, gradient.shape, gradient.dtype)
         bound.greeted = True
         digest = self.config.digest(self.workers, bound.name, tuple(gradient.shape))
         canary = scales.settings_canary(digest).to(gradient.device)

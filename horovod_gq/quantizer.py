@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ class Slot:
     """The message of a warm-up step; None in the steady state."""
 
 
-class Quantizer:
+class Quantizer(ABC):
     """Quantizes the flat gradients [rows, 128] of one bucket: residual, steps, scratch, fp32 warm-up messages.
 
     In the first `warmup_steps` a message is fp32 [values, one-hot magnitude per tensor, canary]. The subclasses
@@ -146,9 +147,9 @@ class Quantizer:
             self._keys = (keys, self._step_key)
         self._digits = torch.zeros(rows, ROW, dtype=digit_dtype(self.wire_bits), device=device)
 
+    @abstractmethod
     def num_message_words(self) -> int:
         """Int32 words of the message that `encode` returns in the steady state."""
-        raise NotImplementedError
 
     def start(self, flat: torch.Tensor, slot: Slot) -> bool:
         """Begin a step: make the fp32 message in warm-up and return True, else quantize `flat` and return False.

@@ -15,6 +15,7 @@ from tests.parallel.gq.common import (
     assert_same_on_all_ranks,
     expect_error,
     loss_of,
+    make_batch,
     make_model,
     run_checks,
     spoil_gradient,
@@ -127,6 +128,20 @@ def check_missing_gradient_on_one_rank() -> None:
         loss.backward()
         optimizer.step()
     assert_same_on_all_ranks(weights(model), "weights.missing")
+
+
+def check_other_types_and_memory_formats() -> None:
+    """bfloat16 parameters and channels_last gradients, which are no contiguous rows."""
+    for fields in ({"dtype": torch.bfloat16}, {"memory_format": torch.channels_last}):
+        model = make_model().to(**fields)
+        _, optimizer = setup(model, wire_bits=8)
+        for step in range(3):
+            optimizer.zero_grad()
+            images, labels = make_batch(step, hvd.rank())
+            nn.functional.cross_entropy(model(images.to(**fields)), labels).backward()
+            optimizer.step()
+        assert {p.grad.dtype for p in model.parameters()} == {fields.get("dtype", torch.float32)}
+        assert_same_on_all_ranks(weights(model).float(), f"weights.{fields}")
 
 
 def check_resume_continues_bit_for_bit() -> None:
