@@ -96,4 +96,4 @@ def test_presets_compose(workspace: Workspace) -> None:
         composed = (workspace.folder / "params.yaml").read_text(encoding="utf-8")
         (workspace.folder / "params.yaml").write_bytes(before)
     assert "name: cifar10" in composed
-    assert "train_limit: 2000" in composed
+    assert "train_limit: 1000" in composed
