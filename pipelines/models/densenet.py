@@ -139,6 +139,11 @@ class DenseNet(nn.Module):
         self.dropout = config.dropout
 
     @property
+    def changes_every_step(self) -> bool:
+        """Whether each training step computes something else, so that compiling it does not pay."""
+        return self.draws.rate > 0
+
+    @property
     def generator(self) -> torch.Generator:
         """What decides the maps to discard, on the CPU; training mode advances it."""
         return self.draws.generator

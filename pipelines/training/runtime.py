@@ -39,7 +39,7 @@ class Runtime:
 
 
 def resolve_runtime(recipe: RecipeConfig, model: nn.Module) -> Runtime:
-    """Decide every `auto` for this machine and `model`; UserError where CUDA is asked for and missing.
+    """Decide every `auto` for this machine and `model`; UserError on what the machine or the model cannot do.
 
     Measured on 2 cores (AVX-512, AMX), batches of 64 digits of 8x8 pixels: bfloat16 pays for no model, its
     conversions cost more than its products save. channels_last takes EfficientNet-B0 from 447 to 300 ms a
@@ -59,9 +59,20 @@ def resolve_runtime(recipe: RecipeConfig, model: nn.Module) -> Runtime:
         precision=precision,
         channels_last=recipe.memory_format == "channels_last"
         or (recipe.memory_format == "auto" and (on_cuda or _has_depthwise_convolutions(model))),
-        compiled=recipe.execution == "compiled" or (recipe.execution == "auto" and on_cuda),
+        compiled=_compiles(recipe, model, on_cuda),
     )
 
 
 def _has_depthwise_convolutions(model: nn.Module) -> bool:
     return any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in model.modules())
+
+
+def _compiles(recipe: RecipeConfig, model: nn.Module, on_cuda: bool) -> bool:
+    """Decide whether the forward pass is compiled; a model that changes every step would be, at every step."""
+    changing = bool(getattr(model, "changes_every_step", False))
+    if recipe.execution == "compiled" and changing:
+        raise UserError(
+            "recipe.execution: 'compiled' is not possible with densenet.discard_rate above 0, "
+            "which changes the network every step; allowed: eager, auto"
+        )
+    return recipe.execution == "compiled" or (recipe.execution == "auto" and on_cuda and not changing)

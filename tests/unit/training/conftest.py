@@ -1,5 +1,6 @@
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -64,9 +65,11 @@ def recipe() -> Callable[..., RecipeConfig]:
 
 @pytest.fixture
 def model() -> Callable[..., nn.Module]:
-    return lambda name="densenet10": build_model(
-        name, num_channels=1, num_classes=3, image_size=8, densenet=DENSENET, seed=3
-    )
+    def build(name: str = "densenet10", **changes: Any) -> nn.Module:
+        config = dataclasses.replace(DENSENET, **changes)
+        return build_model(name, num_channels=1, num_classes=3, image_size=8, densenet=config, seed=3)
+
+    return build
 
 
 def stripes(num_images: int, seed: int) -> Split:

@@ -98,6 +98,15 @@ def test_auto_on_a_machine_without_cuda(recipe, model, monkeypatch):
 def test_auto_on_a_machine_with_cuda(recipe, model, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     auto = {"device": "auto", "precision": "auto", "memory_format": "auto", "execution": "auto"}
-    runtime = resolve_runtime(recipe(**auto), model())
+    runtime = resolve_runtime(recipe(**auto), model(discard_rate=0.0))
     assert (runtime.device.type, runtime.precision) == ("cuda", "bfloat16")
     assert (runtime.channels_last, runtime.compiled) == (True, True)
+    assert not resolve_runtime(recipe(**auto), model(discard_rate=0.25)).compiled
+
+
+def test_discarding_is_not_compiled(recipe, model):
+    with pytest.raises(
+        UserError, match=r"recipe\.execution: 'compiled' is not possible with densenet\.discard"
+    ):
+        resolve_runtime(recipe(execution="compiled"), model(discard_rate=0.25))
+    assert resolve_runtime(recipe(execution="compiled"), model(discard_rate=0.0)).compiled
