@@ -12,11 +12,13 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from horovod_gq import GQ, DistributedOptimizer, kernels
+from horovod_gq.buckets import build_buckets
 from horovod_gq.codec import BucketCodec
 from horovod_gq.config import GQConfig
 from horovod_gq.kernels import kernel_set, num_planes
 from horovod_gq.layout import BucketLayout
 from horovod_gq.scale import check_canary, settings_canary
+from horovod_gq.timing import Timings
 
 CPU = torch.device("cpu")
 
@@ -148,6 +150,15 @@ def test_without_a_compiler_kernels_run_eagerly_with_one_warning(monkeypatch: py
     assert not first.compiled
     assert kernel_set(4, "nearest", True, "cpu") is first
     kernel_set.cache_clear()
+
+
+def test_many_small_tensors_need_few_collectives() -> None:
+    """As many tensors and values as DenseNet-200 (599, 2.6 million)."""
+    matrices = [(f"conv{i}.weight", nn.Parameter(torch.zeros(12, 9, 115))) for i in range(200)]
+    vectors = [(f"norm{i}", nn.Parameter(torch.zeros(300))) for i in range(399)]
+    config = GQConfig(wire_bits=4, compile_kernels=False)
+    two: Any = type("Two", (), {"rank": 0, "workers": 2})()
+    assert len(build_buckets(matrices + vectors, config, two, Timings())) < 12
 
 
 class OneWorker:
