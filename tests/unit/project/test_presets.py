@@ -1,14 +1,14 @@
 """conf/ is the source of params.yaml; every preset is complete and passes the strict loader."""
 
 from itertools import product
-from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from ruamel.yaml import YAML
 
-from pipelines.config import load_section, load_yaml
+from pipelines.config import load_yaml
+from pipelines.config.loader import from_mapping
 from pipelines.data.config import PrepareConfig
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.models.config import DenseNetConfig
@@ -43,31 +43,47 @@ def composed(*overrides: str) -> dict[str, object]:
     return {str(key): value for key, value in container.items()}
 
 
+def section(params: dict[str, object], name: str) -> dict[str, Any]:
+    values = params[name]
+    assert isinstance(values, dict)
+    return values
+
+
 def test_the_committed_parameters_are_the_default_preset() -> None:
     assert load_yaml(ROOT / "params.yaml") == composed()
 
 
-@pytest.mark.parametrize(("scale", "data", "cluster"), list(product(SCALES, DATA, CLUSTERS)))
-def test_every_preset_passes_the_strict_loader(tmp_path: Path, scale: str, data: str, cluster: str) -> None:
-    params = tmp_path / "params.yaml"
-    with params.open("w") as file:
-        YAML(typ="safe").dump(composed(f"scale={scale}", f"data={data}", f"cluster={cluster}"), file)
-    assert set(load_yaml(params)) == {*SECTIONS, "methods"}
-    for name, section in SECTIONS.items():
-        load_section(section, name, params)
-    for method in load_section(DistributedConfig, "distributed", params).methods:
-        build_strategy(method, params)
+@pytest.mark.parametrize(
+    "choices",
+    [
+        *({"scale": scale, "data": data} for scale, data in product(SCALES, DATA)),
+        *({"cluster": cluster} for cluster in CLUSTERS),
+    ],
+    ids=lambda choices: "-".join(choices.values()),
+)
+def test_every_preset_passes_the_strict_loader(choices: dict[str, str]) -> None:
+    params = composed(*(f"{group}={name}" for group, name in choices.items()))
+    assert set(params) == {*SECTIONS, "methods"}
+    for name, owner in SECTIONS.items():
+        from_mapping(owner, params[name], name)
+
+
+def test_every_method_of_the_presets_builds() -> None:
+    methods = {
+        method for scale in SCALES for method in section(composed(f"scale={scale}"), "distributed")["methods"]
+    }
+    for method in methods:
+        build_strategy(method, ROOT / "params.yaml")
 
 
 def test_the_paper_preset_is_the_published_recipe() -> None:
     # Huang et al. 2017, section 4.2: CIFAR, batch 64, 300 epochs, rate 0.1 divided by 10 at 50 % and 75 %,
     # weight decay 1e-4, Nesterov momentum 0.9; "+": pad-4 crop and mirror.
     paper = composed("scale=paper")
-    assert isinstance(paper["recipe"], dict)
-    assert isinstance(paper["prepare"], dict)
-    recipe = paper["recipe"]
+    recipe = section(paper, "recipe")
     assert (recipe["epochs"], recipe["batch_size"], recipe["learning_rate"]) == (300, 64, 0.1)
     assert (recipe["schedule"], recipe["milestones"], recipe["decay_factor"]) == ("step", [0.5, 0.75], 0.1)
     assert (recipe["weight_decay"], recipe["momentum"], recipe["nesterov"]) == (1e-4, 0.9, True)
     assert recipe["augment"] == {"crop_padding": 4, "flip": True, "cutout": 0}
-    assert (paper["prepare"]["name"], paper["prepare"]["train_limit"]) == ("cifar10", None)
+    prepare = section(paper, "prepare")
+    assert (prepare["name"], prepare["train_limit"]) == ("cifar10", None)
