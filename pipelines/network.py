@@ -15,7 +15,7 @@ def unreachable(url: str, timeout_seconds: float) -> str | None:
     thread = threading.Thread(target=lambda: outcome.append(_ask(url, timeout_seconds)), daemon=True)
     thread.start()
     thread.join(timeout_seconds + 2)
-    return outcome[0] if outcome else f"no answer within {timeout_seconds:.0f} seconds"
+    return outcome[0] if outcome else f"no answer within {timeout_seconds:g} seconds"
 
 
 def _ask(url: str, timeout_seconds: float) -> str | None:

@@ -1,6 +1,7 @@
 """What a new user may get wrong with data: each mistake is one line that names the remedy."""
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +77,16 @@ def test_a_silent_server_is_given_up_within_seconds(monkeypatch: Any) -> None:
         problem = unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}/x", 0.3)
     assert problem is not None
     assert time.monotonic() - start < 5
+
+
+def test_a_name_look_up_that_hangs_is_given_up_within_seconds(monkeypatch: Any) -> None:
+    released = threading.Event()
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(60))
+    start = time.monotonic()
+    assert unreachable("http://data.example.invalid/x", 0.1) == "no answer within 0.1 seconds"
+    assert time.monotonic() - start < 10
+    released.set()
 
 
 def test_forbidden_download_is_not_tried(tmp_path: Path, make_config: Any, monkeypatch: Any) -> None:
