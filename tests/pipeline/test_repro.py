@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipelines.config import load_yaml
 from tests.pipeline.workspace import Workspace, stages_run
 
 DEPTH = 10  # BC form: 2 * 3 layers + 4, one layer a block
@@ -89,11 +90,12 @@ def test_a_source_file_reruns_just_what_imports_it(workspace: Workspace) -> None
 
 
 def test_presets_compose(workspace: Workspace) -> None:
-    before = (workspace.folder / "params.yaml").read_bytes()
-    try:
-        workspace.run("dvc", "exp", "run", "--dry", "-S", "scale=cpu", "-S", "data=cifar10")
-    finally:
-        composed = (workspace.folder / "params.yaml").read_text(encoding="utf-8")
-        (workspace.folder / "params.yaml").write_bytes(before)
-    assert "name: cifar10" in composed
-    assert "train_limit: 1000" in composed
+    """`dvc exp run -S` composes conf/ into params.yaml and runs with it; a single key can be set beside presets."""
+    choices = ("-S", "scale=cpu", "-S", "data=digits", "-S", "prepare.train_limit=200")
+    assert stages_run(workspace.run("dvc", "exp", "run", *choices, "prepare")) == ["prepare"]
+    composed = load_yaml(workspace.folder / "params.yaml")
+    assert composed["prepare"]["name"] == "digits"
+    assert composed["prepare"]["train_limit"] == 200
+    assert composed["distributed"]["models"] == ["densenet50", "densenet100"]
+    summary = workspace.json("results/prepare.json")
+    assert summary["num_train"] + summary["num_validation"] == 200
