@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -103,3 +105,12 @@ def test_unknown_name(name):
 def test_image_too_small(build):
     with pytest.raises(UserError, match=r"prepare\.image_size: 3 is too small for densenet22"):
         build("densenet22", size=3)
+
+
+def test_efficientnet_starts_at_the_loss_of_guessing(build):
+    """torchvision's own classifier init, meant for 1,000 classes, starts at a loss of 5 with 10 of them."""
+    model = build("efficientnet_b0", channels=1, size=8).train()
+    images = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    loss = torch.nn.functional.cross_entropy(model(images), torch.arange(64) % 10)
+    # Logits are sums of 1,280 features of order 1 times weights of 0.01: about 0.4, which moves the loss by 0.1.
+    assert abs(loss.item() - math.log(10)) < 0.3

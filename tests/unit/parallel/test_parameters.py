@@ -38,7 +38,7 @@ def edited(folder: Path, old: str, new: str) -> Path:
             "distributed.hosts: 'a b' is not allowed; allowed: null or HOST:SLOTS",
         ),
         ("hosts: null", "hosts: a:1", "distributed.hosts: 'a:1' is not allowed; allowed: at least 2 slots"),
-        ("  batch_size: 32", "  batch_size: 0", "distributed.batch_size: 0 is not allowed"),
+        ("batch_size: 64 # per worker", "batch_size: 0", "distributed.batch_size: 0 is not allowed"),
     ],
 )
 def test_a_wrong_parameter_is_named(tmp_path: Path, old: str, new: str, expected: str) -> None:
