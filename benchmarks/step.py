@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from horovod_gq import GQ, DistributedOptimizer
+from pipelines.config import load_section
 from pipelines.models.base import build_model
 from pipelines.models.config import DenseNetConfig
 
@@ -33,28 +34,16 @@ IMAGE_SIZE = 32
 WARMUP = 2
 """Rounds outside the clock: the fp32 step of GQ, and one more."""
 
-DENSENET = DenseNetConfig(
-    growth_rate=12,
-    bottleneck=True,
-    bottleneck_width=4,
-    compression=0.5,
-    initial_width=None,
-    blocks={},
-    dropout=0.0,
-    discard_rate=0.0,
-    discard_granularity="layer",
-    discard_group_size=4,
-    memory_efficient=False,
-)
-"""DenseNet-BC with growth rate 12 (Huang 2017)."""
+PRESETS = Path(__file__).parents[1] / "conf/config.yaml"
 
 Step = Callable[[], None]
 
 
 def make_model(name: str) -> nn.Module:
     """Build one of the suite's models for CIFAR-sized images, in training mode."""
+    densenet = load_section(DenseNetConfig, "densenet", PRESETS)
     return build_model(
-        name, num_channels=3, num_classes=10, image_size=IMAGE_SIZE, densenet=DENSENET, seed=0
+        name, num_channels=3, num_classes=10, image_size=IMAGE_SIZE, densenet=densenet, seed=0
     ).train()
 
 

@@ -12,12 +12,14 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from pipelines.config import load_section
 from pipelines.models import DenseNetConfig, build_model, count_parameters
 from pipelines.models.blocks import block_layers
 from pipelines.provenance import provenance
@@ -32,17 +34,11 @@ Step = Callable[[], None]
 def config(
     discard_rate: float, *, granularity: str = "layer", memory_efficient: bool = True
 ) -> DenseNetConfig:
-    return DenseNetConfig(
-        growth_rate=12,
-        bottleneck=True,
-        bottleneck_width=4,
-        compression=0.5,
-        initial_width=None,
-        blocks={},
-        dropout=0.0,
+    committed = load_section(DenseNetConfig, "densenet", Path(__file__).parents[1] / "conf/config.yaml")
+    return replace(
+        committed,
         discard_rate=discard_rate,
         discard_granularity=granularity,
-        discard_group_size=4,
         memory_efficient=memory_efficient,
     )
 

@@ -5,44 +5,15 @@ from pathlib import Path
 
 import torch
 
-from pipelines.data import AugmentConfig, PreparedData, Split
-from pipelines.models import DenseNetConfig, build_model, count_parameters, spec_of
+from pipelines.data import PreparedData, Split
+from pipelines.models import build_model, count_parameters, spec_of
 from pipelines.results import write_csv, write_json
-from pipelines.training import Checkpoint, RecipeConfig
+from pipelines.training import Checkpoint
 from pipelines.training.checkpoint import generators_of, save_checkpoint
+from tests.configs import make_densenet, make_recipe
 
-DENSENET = DenseNetConfig(
-    growth_rate=4,
-    bottleneck=True,
-    bottleneck_width=2,
-    compression=0.5,
-    initial_width=None,
-    blocks={},
-    dropout=0.0,
-    discard_rate=0.0,
-    discard_granularity="layer",
-    discard_group_size=4,
-    memory_efficient=False,
-)
-RECIPE = RecipeConfig(
-    epochs=4,
-    batch_size=8,
-    learning_rate=0.1,
-    schedule="step",
-    milestones=(0.5, 0.75),
-    decay_factor=0.1,
-    warmup_epochs=0,
-    momentum=0.9,
-    nesterov=True,
-    weight_decay=0.0,
-    seed=1,
-    device="cpu",
-    precision="float32",
-    memory_format="contiguous",
-    execution="eager",
-    evaluation_batch_size=16,
-    augment=AugmentConfig(crop_padding=0, flip=False, cutout=0),
-)
+DENSENET = make_densenet(growth_rate=4, bottleneck_width=2)
+RECIPE = make_recipe(batch_size=8, warmup_epochs=0, weight_decay=0.0, seed=1, evaluation_batch_size=16)
 
 
 def make_data() -> PreparedData:

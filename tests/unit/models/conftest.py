@@ -1,4 +1,3 @@
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -6,26 +5,13 @@ import pytest
 from torch import nn
 
 from pipelines.models import DenseNetConfig, build_model
-
-BC = DenseNetConfig(
-    growth_rate=12,
-    bottleneck=True,
-    bottleneck_width=4,
-    compression=0.5,
-    initial_width=None,
-    blocks={},
-    dropout=0.0,
-    discard_rate=0.0,
-    discard_granularity="layer",
-    discard_group_size=4,
-    memory_efficient=False,
-)
+from tests.configs import make_densenet
 
 
 @pytest.fixture
 def densenet_config() -> Callable[..., DenseNetConfig]:
     """DenseNet-BC at growth rate 12, any field replaced."""
-    return lambda **changes: dataclasses.replace(BC, **changes)
+    return make_densenet
 
 
 @pytest.fixture

@@ -7,41 +7,18 @@ import torch
 from torch import nn
 
 from pipelines.data import AugmentConfig, PreparedData, Split
-from pipelines.models import DenseNetConfig, build_model
+from pipelines.models import build_model
 from pipelines.training import RecipeConfig
+from tests.configs import make_densenet, make_recipe
 
-RECIPE = RecipeConfig(
-    epochs=4,
-    batch_size=16,
-    learning_rate=0.1,
-    schedule="step",
-    milestones=(0.5, 0.75),
-    decay_factor=0.1,
-    warmup_epochs=1.0,
-    momentum=0.9,
-    nesterov=True,
-    weight_decay=1e-4,
-    seed=3,
-    device="cpu",
-    precision="float32",
-    memory_format="contiguous",
-    execution="eager",
-    evaluation_batch_size=64,
-    augment=AugmentConfig(crop_padding=1, flip=False, cutout=0),
-)
 # Dropout and discarding draw random numbers in every step: resuming must continue both streams.
-DENSENET = DenseNetConfig(
+DENSENET = make_densenet(
     growth_rate=4,
-    bottleneck=True,
     bottleneck_width=2,
-    compression=0.5,
-    initial_width=None,
-    blocks={},
     dropout=0.1,
     discard_rate=0.25,
     discard_granularity="channel_group",
     discard_group_size=2,
-    memory_efficient=False,
 )
 
 
@@ -60,7 +37,8 @@ class RecordingTracker:
 
 @pytest.fixture
 def recipe() -> Callable[..., RecipeConfig]:
-    return lambda **changes: dataclasses.replace(RECIPE, **changes)
+    augment = AugmentConfig(crop_padding=1, flip=False, cutout=0)
+    return lambda **changes: make_recipe(**{"augment": augment, **changes})
 
 
 @pytest.fixture

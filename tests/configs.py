@@ -1,0 +1,41 @@
+"""The parameter sets that tests start from, with any field replaced."""
+
+import dataclasses
+from typing import Any
+
+from pipelines.config import load_section
+from pipelines.data import AugmentConfig
+from pipelines.models import DenseNetConfig
+from pipelines.training import RecipeConfig
+from tests.imports import ROOT
+
+RECIPE = RecipeConfig(
+    epochs=4,
+    batch_size=16,
+    learning_rate=0.1,
+    schedule="step",
+    milestones=(0.5, 0.75),
+    decay_factor=0.1,
+    warmup_epochs=1.0,
+    momentum=0.9,
+    nesterov=True,
+    weight_decay=1e-4,
+    seed=3,
+    device="cpu",
+    precision="float32",
+    memory_format="contiguous",
+    execution="eager",
+    evaluation_batch_size=64,
+    augment=AugmentConfig(crop_padding=0, flip=False, cutout=0),
+)
+
+
+def make_recipe(**changes: Any) -> RecipeConfig:
+    """Return a recipe of four epochs on the CPU, without augmentation."""
+    return dataclasses.replace(RECIPE, **changes)
+
+
+def make_densenet(**changes: Any) -> DenseNetConfig:
+    """Return the committed DenseNet-BC at growth rate 12, by plain concatenation."""
+    committed = load_section(DenseNetConfig, "densenet", ROOT / "conf/config.yaml")
+    return dataclasses.replace(committed, **{"memory_efficient": False, **changes})
