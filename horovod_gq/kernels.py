@@ -198,7 +198,9 @@ def kernel_set(wire_bits: int, rounding: str, compiled: bool, device_type: str) 
 
 @functools.cache
 def _compile(function: Kernel) -> Kernel:
-    return torch.compile(function, fullgraph=True)
+    # Inductor would compute g + r once for the row statistic and once for the digits, in two passes over memory.
+    # Told to keep every value of more than one read, it fuses both into one pass (a third less time).
+    return torch.compile(function, fullgraph=True, options={"realize_reads_threshold": 1})
 
 
 def _exercise(kernels: KernelSet, wire_bits: int, rounding: str, num_rows: int, device: torch.device) -> None:
