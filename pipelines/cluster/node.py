@@ -1,0 +1,81 @@
+"""One node: a process in namespaces of its own that becomes the node's sshd."""
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+from pipelines.cluster import kernel
+from pipelines.cluster.requirements import program
+from pipelines.cluster.spec import SUBNET_BITS, ClusterSpec, parse_rate
+from pipelines.cluster.ssh import sshd_command
+
+INTERFACE = "eth0"
+BURST_SECONDS = 0.001
+MIN_BURST_BYTES = 16_384
+QUEUE_MILLISECONDS = 50
+
+
+class SetupError(Exception):
+    """The kernel or a program refused a step of building the cluster; the message is one line."""
+
+
+def command(name: str, *arguments: str) -> None:
+    """Run a system program; raises SetupError with the last line that it printed."""
+    result = subprocess.run([program(name), *arguments], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        reason = (result.stderr.strip().splitlines() or [f"status {result.returncode}"])[-1]
+        raise SetupError(f"`{name} {' '.join(arguments)}` failed: {reason}")
+
+
+def shape(interface: str, rate: str | None) -> None:
+    """Limit what leaves through `interface` to `rate` with a token bucket filter; None leaves it alone."""
+    if rate is None:
+        return
+    bits = parse_rate(rate)
+    burst = max(MIN_BURST_BYTES, round(bits / 8 * BURST_SECONDS))
+    bucket = ["rate", f"{bits}bit", "burst", f"{burst}b", "latency", f"{QUEUE_MILLISECONDS}ms"]
+    command("tc", "qdisc", "add", "dev", interface, "root", "tbf", *bucket)
+
+
+def start_node(spec: ClusterSpec, index: int) -> int:
+    """Fork the node `index` and return its process number once its network stands and sshd starts.
+
+    The other end of its link appears in this process's network namespace under the node's name.
+    """
+    # Both ends close on exec: an end of file without a message says that the child has become sshd.
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _become_node(spec, index)
+        except (SetupError, OSError) as error:
+            os.write(write_end, str(error).encode())
+        finally:
+            os._exit(1)
+    os.close(write_end)
+    with os.fdopen(read_end, encoding="utf-8") as messages:
+        message = messages.read()
+    if message:
+        raise SetupError(message)
+    return pid
+
+
+def _become_node(spec: ClusterSpec, index: int) -> None:
+    name = spec.node_names[index]
+    kernel.unshare(kernel.NEW_MOUNT_NAMESPACE | kernel.NEW_UTS_NAMESPACE | kernel.NEW_NETWORK_NAMESPACE)
+    # Gloo takes equal hostnames for one machine and would talk over 127.0.0.1.
+    socket.sethostname(name)
+    # Shows /sys/class/net of this node instead of the host's.
+    kernel.mount("sysfs", Path("/sys"), "sysfs")
+    mtu = ["mtu", str(spec.mtu)]
+    command("ip", "link", "add", INTERFACE, *mtu, "type", "veth", "peer", "name", name, *mtu, "netns", "1")
+    command("ip", "address", "add", f"{spec.address(index)}/{SUBNET_BITS}", "dev", INTERFACE)
+    command("ip", "link", "set", "lo", "up")
+    command("ip", "link", "set", INTERFACE, "up")
+    shape(INTERFACE, spec.rate)
+    # A user's sshd has no right to ports below 1024 otherwise; holds in this network namespace only.
+    Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0", encoding="ascii")
+    kernel.drop_ambient_capabilities()
+    sshd = sshd_command(name)
+    os.execv(sshd[0], sshd)
