@@ -1,11 +1,65 @@
-"""A Horovod compression that measures another one: seconds to encode and decode, bytes on the wire."""
+"""What a step costs beside computing: the clocks and the byte counter that every strategy shares."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
 
+from horovod_gq.collectives import Collectives, Pending
 from pipelines.parallel.strategy import StepCost
+
+
+def seconds_now(device: torch.device) -> float:
+    """Return a monotonic time stamp in seconds after all work queued on `device` is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+class CostMeter:
+    """Adds up seconds and bytes until `take`; `device` is synchronized at both ends of a measured part."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.encode_seconds = self.decode_seconds = self.communication_seconds = 0.0
+        self.wire_bytes = 0
+
+    @contextmanager
+    def encoding(self) -> Iterator[None]:
+        """Add the seconds of the block to those of encoding."""
+        start = seconds_now(self.device)
+        yield
+        self.encode_seconds += seconds_now(self.device) - start
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Add the seconds of the block to those of decoding."""
+        start = seconds_now(self.device)
+        yield
+        self.decode_seconds += seconds_now(self.device) - start
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Add the seconds of the block, less what it encoded and decoded itself, to those of communication."""
+        start = seconds_now(self.device)
+        inside = self.encode_seconds + self.decode_seconds
+        yield
+        inside = self.encode_seconds + self.decode_seconds - inside
+        self.communication_seconds += seconds_now(self.device) - start - inside
+
+    def take(self) -> StepCost:
+        """Return what was measured since the last call, and start anew."""
+        cost = StepCost(
+            encode_seconds=self.encode_seconds,
+            decode_seconds=self.decode_seconds,
+            communication_seconds=self.communication_seconds,
+            wire_bytes=self.wire_bytes,
+        )
+        self.encode_seconds = self.decode_seconds = self.communication_seconds = 0.0
+        self.wire_bytes = 0
+        return cost
 
 
 class Compression(Protocol):
@@ -18,44 +72,56 @@ class Compression(Protocol):
         """Turn the sum back into a gradient."""
 
 
-def seconds_now(device: torch.device) -> float:
-    """Return a monotonic time stamp in seconds after all work queued on `device` is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
 class MeteredCompression:
     """Wraps a compression; every strategy that goes through the stock optimizer is measured alike."""
 
-    def __init__(self, inner: Compression) -> None:
-        self.inner = inner
-        self._encode_seconds = 0.0
-        self._decode_seconds = 0.0
-        self._wire_bytes = 0
+    def __init__(self, inner: Compression, meter: CostMeter) -> None:
+        self.inner, self.meter = inner, meter
 
     def compress(self, tensor: torch.Tensor) -> tuple[torch.Tensor, Any]:
         """Compress `tensor` with the inner compression, on the clock."""
-        start = seconds_now(tensor.device)
-        compressed, ctx = self.inner.compress(tensor)
-        self._encode_seconds += seconds_now(tensor.device) - start
-        self._wire_bytes += compressed.numel() * compressed.element_size()
+        with self.meter.encoding():
+            compressed, ctx = self.inner.compress(tensor)
+        self.meter.wire_bytes += compressed.numel() * compressed.element_size()
         return compressed, ctx
 
     def decompress(self, tensor: torch.Tensor, ctx: Any) -> torch.Tensor:
         """Decompress `tensor` with the inner compression, on the clock."""
-        start = seconds_now(tensor.device)
-        result = self.inner.decompress(tensor, ctx)
-        self._decode_seconds += seconds_now(tensor.device) - start
-        return result
+        with self.meter.decoding():
+            return self.inner.decompress(tensor, ctx)
 
-    def take_cost(self) -> StepCost:
-        """Return what was measured since the last call, and start anew."""
-        cost = StepCost(
-            encode_seconds=self._encode_seconds,
-            decode_seconds=self._decode_seconds,
-            wire_bytes=self._wire_bytes,
-        )
-        self._encode_seconds = self._decode_seconds = 0.0
-        self._wire_bytes = 0
-        return cost
+
+class MeteredPending:
+    """A collective under way; waiting for it is on the clock."""
+
+    def __init__(self, inner: Pending, meter: CostMeter) -> None:
+        self._inner, self._meter = inner, meter
+
+    def wait(self) -> torch.Tensor:
+        """Block until the result is there and return it."""
+        with self._meter.waiting():
+            return self._inner.wait()
+
+
+class MeteredCollectives:
+    """Wraps collectives: counts the payload, times the waiting, and puts a scope before every name."""
+
+    def __init__(self, inner: Collectives, meter: CostMeter, scope: str) -> None:
+        self._inner, self._meter, self._scope = inner, meter, scope
+        self.rank, self.workers = inner.rank, inner.workers
+
+    def start_sum(self, tensor: torch.Tensor, name: str) -> MeteredPending:
+        """Sum over the ranks, in place."""
+        return self._under_way(tensor, self._inner.start_sum(tensor, self._scope + name))
+
+    def start_all_to_all(self, tensor: torch.Tensor, name: str) -> MeteredPending:
+        """Send row k of `tensor` [N, ...] to rank k; the result's row k came from rank k."""
+        return self._under_way(tensor, self._inner.start_all_to_all(tensor, self._scope + name))
+
+    def start_all_gather(self, tensor: torch.Tensor, name: str) -> MeteredPending:
+        """Gather `tensor` of every rank; the result is [N, ...] in the order of the ranks."""
+        return self._under_way(tensor, self._inner.start_all_gather(tensor, self._scope + name))
+
+    def _under_way(self, tensor: torch.Tensor, pending: Pending) -> MeteredPending:
+        self._meter.wire_bytes += tensor.numel() * tensor.element_size()
+        return MeteredPending(pending, self._meter)

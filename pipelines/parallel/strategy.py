@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from horovod_gq.collectives import Collectives
 from pipelines.config import load_yaml
 from pipelines.config.loader import from_mapping
 from pipelines.errors import UserError
@@ -29,6 +30,8 @@ class StepCost:
 
     encode_seconds: float
     decode_seconds: float
+    communication_seconds: float
+    """Seconds that the worker was blocked on collectives: the exposed communication."""
     wire_bytes: int
     """Payload that the worker handed to the collectives, headers and scales included."""
 
@@ -36,22 +39,34 @@ class StepCost:
 class Strategy(ABC):
     """One way to train a model on several workers.
 
-    The worker calls `attach` once, and then in every step, after the backward pass, `wait` and `update`.
+    The worker calls `attach` once, then in every step, after the backward pass, `wait` and `update`, and
+    `flush` before it evaluates or saves. A strategy keeps no hook on anything but the model and the optimizers
+    that it was attached to: drop those, and it is gone.
     """
 
     Options: ClassVar[type] = NoOptions
     """Frozen dataclass of the strategy's parameters (keys of its entry in the section `methods`)."""
     replicas_identical: ClassVar[bool] = True
-    """Whether all workers hold bit-identical parameters after every step."""
+    """Whether all workers hold bit-identical parameters after `flush`."""
 
     def __init__(self, options: Any) -> None:
         self.options = options
 
     @abstractmethod
-    def attach(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    def attach(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        scope: str = "",
+        collectives: Collectives | None = None,
+    ) -> torch.optim.Optimizer:
         """Add hooks to `model` and wrap `optimizer`; the workers' parameters are equal here.
 
-        Returns the optimizer that owns the momentum and the learning rate from now on.
+        `scope` is a prefix for the names of all collectives: strategies that live in one process at the same
+        time need different ones, equal on all workers. `collectives` is the communication library, None is
+        Horovod. Returns the optimizer that owns the momentum and the learning rate from now on. Raises UserError
+        where the options do not go with the number of workers.
         """
 
     @abstractmethod
@@ -62,12 +77,18 @@ class Strategy(ABC):
     def update(self) -> None:
         """Apply the update to the model's parameters."""
 
+    def flush(self) -> None:  # noqa: B027 - most strategies leave nothing under way
+        """Apply all that is still under way, so that the parameters are current (a collective: call it on all)."""
+
     @abstractmethod
     def step_cost(self) -> StepCost:
         """Return and reset the cost since the last call."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs beside the model and the inner optimizer."""
+        """Return what a resumed run needs beside the states of the model and of `attach`'s optimizer.
+
+        It belongs to this rank.
+        """
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

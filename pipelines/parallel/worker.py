@@ -135,6 +135,7 @@ class Worker:
             reference_seconds += self.reference.maybe_step(len(self.steps))
             total_loss += self.train_step(images, labels)
             report_progress(self.rank, self.epoch * len(self.batches) + index + 1, self.total_steps)
+        self.strategy.flush()
         seconds = seconds_now(self.device) - begin - reference_seconds
         mean_loss = float(hvd.allreduce(total_loss / len(self.batches), name="loss", op=hvd.Average))
         if not np.isfinite(mean_loss):
@@ -156,13 +157,11 @@ class Worker:
         self.optimizer.zero_grad()
         loss = cross_entropy(self.model(images), labels)
         loss.backward()  # type: ignore[no-untyped-call]
-        waiting = seconds_now(self.device)
         self.strategy.wait()
-        arrived = seconds_now(self.device)
         self.strategy.update()
         end = seconds_now(self.device)
         cost = self.strategy.step_cost()
-        communication = arrived - waiting - cost.decode_seconds
+        communication = cost.communication_seconds
         self.steps.append(
             StepTimes(
                 step=end - start,

@@ -4,44 +4,104 @@ from dataclasses import dataclass
 from typing import Any
 
 import horovod.torch as hvd
+import torch
 from torch import nn
 
-from horovod_gq import GQ
-from pipelines.config import choice
+from horovod_gq import GQ, GQConfig
+from horovod_gq.collectives import Collectives
+from pipelines.config import choice, require
+from pipelines.parallel.bucketed import BucketedStrategy, check_width
+from pipelines.parallel.gq_options import GqOptions as CommonGqOptions
 from pipelines.parallel.metered import Compression
-from pipelines.parallel.strategy import STRATEGIES
+from pipelines.parallel.strategy import STRATEGIES, StepCost, Strategy
 from pipelines.parallel.synchronous import SynchronousStrategy
 
-WIRE_WIDTHS = (2, 4, 8, 16)
+PATHS = ("stock", "bucketed")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GqOptions:
+class GqOptions(CommonGqOptions):
     """Keys of a `methods` entry with `strategy: gq`."""
 
-    wire_bits: int
-    """Bits that a gradient element takes on the wire; the ratio to fp32 is 32 / wire_bits."""
+    path: str
+    """`stock`: a compression of `hvd.DistributedOptimizer`, one sum a tensor; `bucketed`: GQ's own optimizer."""
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
-        choice("wire_bits", self.wire_bits, WIRE_WIDTHS)
+        super().__post_init__()
+        choice("path", self.path, PATHS)
+        require(
+            self.path == "bucketed" or self.exchange == "allreduce",
+            "exchange",
+            self.exchange,
+            "allreduce with path stock, which makes one sum a tensor (or path bucketed)",
+        )
 
 
-@STRATEGIES.register("gq")
-class Gq(SynchronousStrategy):
-    """Sums packed integers of `wire_bits` bits; what rounding loses is fed back in the next step."""
-
-    Options = GqOptions
+class StockGq(SynchronousStrategy):
+    """Sums packed integers, tensor by tensor."""
 
     def make_compression(self, model: nn.Module, /) -> tuple[Compression, Any]:
         """Bind a GQ compression to `model`; it divides by the number of workers itself, hence Sum."""
-        self.compression = GQ(wire_bits=self.options.wire_bits).bind(model)
-        return self.compression, hvd.Sum
+        check_width(self.options.wire_bits, hvd.size(), self.options.exchange)
+        self.gq = GQ(self.options.config).bind(model)
+        return self.gq, hvd.Sum
 
     def state_dict(self) -> dict[str, Any]:
         """Return residuals and scales of every parameter."""
-        return dict(self.compression.state_dict())
+        return dict(self.gq.state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore residuals and scales; raises ValueError where they do not fit the model."""
-        self.compression.load_state_dict(state)
+        self.gq.load_state_dict(state)
+
+
+class BucketedGq(BucketedStrategy):
+    """Sums packed integers, bucket by bucket."""
+
+    def settings(self) -> tuple[GQConfig, dict[str, Any]]:
+        """Return the settings of GQ; the mode is the synchronous one."""
+        return self.options.config, {}
+
+
+@STRATEGIES.register("gq")
+class Gq(Strategy):
+    """Sums packed integers of `wire_bits` bits; what rounding loses is fed back in the next step.
+
+    Both paths give the same weights bit for bit. Collectives other than Horovod's take the bucketed one.
+    """
+
+    Options = GqOptions
+
+    def attach(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        scope: str = "",
+        collectives: Collectives | None = None,
+    ) -> torch.optim.Optimizer:
+        """Wrap `optimizer` in the chosen path's."""
+        stock = self.options.path == "stock" and collectives is None
+        self.exchange: Strategy = StockGq(self.options) if stock else BucketedGq(self.options)
+        return self.exchange.attach(model, optimizer, scope=scope, collectives=collectives)
+
+    def wait(self) -> None:
+        """Wait for the sums."""
+        self.exchange.wait()
+
+    def update(self) -> None:
+        """Step the inner optimizer with the averaged gradients."""
+        self.exchange.update()
+
+    def step_cost(self) -> StepCost:
+        """Return and reset the cost since the last call."""
+        return self.exchange.step_cost()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return residuals and scales (path `stock`; in `bucketed` the optimizer's state has them)."""
+        return self.exchange.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore residuals and scales; raises ValueError where they do not fit the model."""
+        self.exchange.load_state_dict(state)

@@ -1,0 +1,43 @@
+"""GQ with a parameter averaging interval: local steps between the exchanges."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from horovod_gq import GQConfig
+from pipelines.config import require
+from pipelines.parallel.bucketed import BucketedStrategy
+from pipelines.parallel.gq_options import GqOptions
+from pipelines.parallel.strategy import STRATEGIES
+
+
+@dataclass(frozen=True, kw_only=True)
+class GqIntervalOptions(GqOptions):
+    """Keys of a `methods` entry with `strategy: gq_interval`."""
+
+    averaging_interval: int
+    """Local steps H between two averages of the parameters; 1 is `gq`."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges; raises FieldError."""
+        super().__post_init__()
+        require(
+            self.averaging_interval >= 1,
+            "averaging_interval",
+            self.averaging_interval,
+            "a whole number of at least 1",
+        )
+
+
+@STRATEGIES.register("gq_interval")
+class GqInterval(BucketedStrategy):
+    """Every worker makes H local steps, then the parameters' change is averaged through GQ (local SGD, Stich 2019).
+
+    Momentum stays local. `flush` averages early when local steps have been made since the last average.
+    """
+
+    Options = GqIntervalOptions
+    synchronous = False
+
+    def settings(self) -> tuple[GQConfig, dict[str, Any]]:
+        """Return the settings of GQ and the interval."""
+        return self.options.config, {"averaging_interval": self.options.averaging_interval}

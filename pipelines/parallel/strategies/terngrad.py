@@ -1,0 +1,79 @@
+"""TernGrad: ternary gradients (Wen 2017)."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from pipelines.config import require
+from pipelines.parallel.flat import split
+from pipelines.parallel.gathered import RandomStrategy
+from pipelines.parallel.groups import TensorGroups, inverse_or_zero
+from pipelines.parallel.packing import pack, unpack
+from pipelines.parallel.rounding import stochastic_levels
+from pipelines.parallel.strategy import STRATEGIES
+
+BITS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TerngradOptions:
+    """Keys of a `methods` entry with `strategy: terngrad`."""
+
+    clip_sigmas: float | None
+    """Clip each tensor at so many of its standard deviations first (paper, equation 12: 2.5); null: never."""
+    seed: int
+    """Seed of the random rounding."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges; raises FieldError."""
+        require(
+            self.clip_sigmas is None or self.clip_sigmas > 0.0,
+            "clip_sigmas",
+            self.clip_sigmas,
+            "null or a number above 0",
+        )
+        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
+
+
+@STRATEGIES.register("terngrad")
+class Terngrad(RandomStrategy):
+    """Sends s * sgn(g) * b at 2 bits a value, b = 1 with probability |g| / s (paper, equations 2 to 4).
+
+    s is the largest magnitude of a tensor on any worker (scaler sharing, section 3.2): a small gather of the
+    maxima goes before the message. Layer-wise (section 3.2): every large tensor has a scale of its own.
+    """
+
+    Options = TerngradOptions
+
+    def prepare(self) -> None:
+        """Allocate the draws and the ternary numbers, 1 byte a value."""
+        super().prepare()
+        self.groups = TensorGroups(self.gradients.shapes)
+        self.symbols = torch.empty(self.draws.numel(), dtype=torch.uint8, device=self.draws.device)
+
+    def average(self) -> None:
+        """Clip, agree on the scales, then encode, gather, decode."""
+        large = self.gradients.large
+        with self.meter.encoding():
+            if self.options.clip_sigmas is not None:
+                for tensor in split(large, self.gradients.shapes):
+                    bound = self.options.clip_sigmas * tensor.std(unbiased=False)
+                    torch.clamp(tensor, -bound, bound, out=tensor)
+            maxima = self.groups.norms(large, math.inf)
+        gathered = self.link.start_all_gather(maxima, "scales").wait()
+        self.scales = gathered.amax(0)
+        super().average()
+
+    def encode(self, large: torch.Tensor, /) -> torch.Tensor:
+        """Round each value to -1, 0 or 1 of its tensor's shared scale; overwrites `large`."""
+        self.groups.scale_(large, inverse_or_zero(self.scales))
+        stochastic_levels(large, 1, self.generator, self.draws, self.symbols)
+        return pack(self.symbols, BITS)
+
+    def decode(self, payloads: torch.Tensor, large: torch.Tensor, /) -> None:
+        """Average: the ternary numbers of all ranks add up, and their scale is one."""
+        large.fill_(-len(payloads))
+        for payload in payloads:
+            large.add_(unpack(payload, BITS, self.symbols))
+        self.groups.scale_(large, self.scales / len(payloads))
