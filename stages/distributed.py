@@ -35,13 +35,15 @@ def main() -> None:
         data_folder=Path("data/prepared"),
     )
     # Imported late: the launcher needs no Horovod, and a worker has to be one before torch starts threads.
-    from pipelines.parallel.launch import is_worker, launch
+    from pipelines.parallel.horovodrun import is_worker
 
     if is_worker():
         from pipelines.parallel.worker import run_worker
 
         run_worker(job)
     else:
+        from pipelines.parallel.launch import launch
+
         launch(job)
 
 

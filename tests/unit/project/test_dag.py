@@ -1,4 +1,4 @@
-"""dvc.yaml and the code agree: every stage names exactly the project files that it imports."""
+"""The DAGs and the code agree: every stage names exactly the project files that it imports."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,11 @@ import pytest
 from pipelines.config import load_yaml
 from tests.imports import PACKAGES, ROOT, imported_modules, project_files
 
-STAGES: dict[str, Any] = load_yaml(ROOT / "dvc.yaml")["stages"]
+STAGES: dict[str, Any] = {
+    name: stage
+    for file in ("dvc.yaml", "sweep/dvc.yaml")
+    for name, stage in load_yaml(ROOT / file)["stages"].items()
+}
 # It holds a docstring and nothing else; the stages' own __init__ only changes how Ctrl-C looks.
 UNLISTED = {ROOT / "pipelines/__init__.py", ROOT / "stages/__init__.py"}
 
@@ -30,14 +34,14 @@ def test_every_imported_file_is_a_dependency(stage: str) -> None:
         for file in files
         if not any(covers(d, file) for d in code_dependencies(stage))
     ]
-    assert not missing, f"add to the deps of {stage} in dvc.yaml: {sorted(missing)}"
+    assert not missing, f"add to the deps of {stage} in its dvc.yaml: {sorted(missing)}"
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_code_dependency_is_imported(stage: str) -> None:
     files = project_files(ROOT / "stages" / f"{stage}.py")
     idle = [d for d in code_dependencies(stage) if not any(covers(d, file) for file in files)]
-    assert not idle, f"remove from the deps of {stage} in dvc.yaml: {idle}"
+    assert not idle, f"remove from the deps of {stage} in its dvc.yaml: {idle}"
 
 
 def test_the_unlisted_files_change_no_result() -> None:

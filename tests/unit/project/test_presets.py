@@ -16,6 +16,7 @@ from pipelines.parallel import strategies  # noqa: F401  registers them
 from pipelines.parallel.config import DistributedConfig
 from pipelines.parallel.strategy import build_strategy
 from pipelines.speedup import SpeedupConfig
+from pipelines.sweep import SweepConfig
 from pipelines.tracking import TrackingConfig
 from pipelines.training.config import BaselineConfig, RecipeConfig, TrainConfig
 from tests.imports import ROOT
@@ -29,6 +30,7 @@ SECTIONS = {
     "distributed": DistributedConfig,
     "evaluate": EvaluateConfig,
     "speedup": SpeedupConfig,
+    "sweep": SweepConfig,
     "tracking": TrackingConfig,
 }
 SCALES = sorted(path.stem for path in (ROOT / "conf/scale").glob("*.yaml"))

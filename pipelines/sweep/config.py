@@ -1,0 +1,56 @@
+"""Parameters of the sweep: section `sweep` of params.yaml."""
+
+from dataclasses import dataclass
+
+from pipelines.cluster.spec import parse_rate
+from pipelines.config import require
+from pipelines.errors import UserError
+
+UNSHAPED = "unshaped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """Which steps are timed, on which links; section `sweep`."""
+
+    models: tuple[str, ...]
+    """Models to time, by registered name; the first matrix axis of the sweep's DVC stage."""
+    links: tuple[str, ...]
+    """Rates of the nodes' links as tc writes them (`100mbit`), or `unshaped`; the second matrix axis."""
+    methods: tuple[str, ...]
+    """Keys of the section `methods`."""
+    workers: tuple[int, ...]
+    """Numbers of workers, one on each emulated node; one worker alone is always timed beside them."""
+    batch_size: int
+    """Samples per worker and step."""
+    warmup_steps: int
+    """Steps of every method before the clock starts: compilation, calibration, allocation."""
+    rounds: int
+    """Blocks of every method; the methods take turns, so that a drift of the machine hits all alike."""
+    steps_per_round: int
+    """Steps in a block; a block ends when all that it sent has arrived and is applied."""
+    threads_per_worker: int
+    """Intra-op threads of torch in each worker."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges; raises FieldError."""
+        require(bool(self.models), "models", self.models, "at least one registered model name")
+        require(bool(self.methods), "methods", self.methods, "at least one key of the section methods")
+        require(bool(self.links), "links", self.links, "at least one rate (`100mbit`) or `unshaped`")
+        for link in self.links:
+            require(is_link(link), "links", link, "`unshaped` or 1mbit to 100gbit (`100mbit`, `2.5gbit`)")
+        enough = bool(self.workers) and all(number >= 2 for number in self.workers)
+        require(enough, "workers", self.workers, "whole numbers of at least 2")
+        for key in ("batch_size", "warmup_steps", "rounds", "steps_per_round", "threads_per_worker"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
+
+
+def is_link(link: str) -> bool:
+    """Tell whether the emulated cluster can make such a link."""
+    if link == UNSHAPED:
+        return True
+    try:
+        parse_rate(link)
+    except UserError:
+        return False
+    return True

@@ -1,0 +1,38 @@
+"""One cell block of the sweep: all methods of a model on one link."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.models.config import DenseNetConfig
+from pipelines.sweep.config import SweepConfig
+from pipelines.training.config import RecipeConfig
+
+INTERFACE_VARIABLE = "GQBENCH_SWEEP_INTERFACE"
+"""Environment variable with the interface whose counter the workers read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepJob:
+    """The parameters and files of the measurements of one model on one link."""
+
+    model: str
+    link: str
+    sweep: SweepConfig
+    recipe: RecipeConfig
+    densenet: DenseNetConfig
+    params: Path
+    data_folder: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the job, as in its files: MODEL-LINK."""
+        return f"{self.model}-{self.link}"
+
+    @property
+    def result_file(self) -> Path:
+        """JSON file of the job's rows."""
+        return Path("results/sweep") / f"{self.name}.json"
+
+    def part_file(self, workers: int) -> Path:
+        """JSON file in which the run with `workers` workers leaves its rows."""
+        return Path("checkpoints/sweep") / f"{self.name}-{workers}.json"

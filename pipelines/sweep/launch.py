@@ -1,0 +1,42 @@
+"""Launch the measurements of one model on one link between emulated nodes."""
+
+import sys
+from collections.abc import Sequence
+
+from pipelines.cluster import EmulatedCluster
+from pipelines.cluster.node import INTERFACE as NODE_INTERFACE
+from pipelines.parallel import horovodrun, strategies  # noqa: F401  registers the strategies
+from pipelines.parallel.strategy import build_strategy
+from pipelines.results import Row, read_json, write_json
+from pipelines.sweep.config import UNSHAPED
+from pipelines.sweep.job import INTERFACE_VARIABLE, SweepJob
+from pipelines.sweep.rows import ALONE
+
+
+def launch(job: SweepJob, program: Sequence[str]) -> None:
+    """Time `job` with every number of workers and write all rows to `job.result_file`.
+
+    `program` is the command line of a worker. Raises UserError where this machine can emulate no cluster, or
+    with the line of the worker that failed.
+    """
+    for method in job.sweep.methods:
+        build_strategy(method, job.params)
+    rows: list[Row] = []
+    for workers in job.sweep.workers:
+        _run(job, workers, program)
+        part = read_json(job.part_file(workers))
+        # One worker alone is timed in every run; the first, least crowded one counts.
+        rows += [row for row in part if row["method"] != ALONE or not rows]
+    write_json(job.result_file, rows)
+
+
+def _run(job: SweepJob, workers: int, program: Sequence[str]) -> None:
+    environment = horovodrun.worker_environment(job.sweep.threads_per_worker)
+    environment[INTERFACE_VARIABLE] = NODE_INTERFACE
+    description = f"{job.name}, {workers} workers"
+    rate = None if job.link == UNSHAPED else job.link
+    with EmulatedCluster(nodes=workers, rate=rate) as cluster:
+        command = cluster.horovodrun_command(workers, [sys.executable, *program])
+        with cluster.started(command, environment) as process:
+            tails = horovodrun.follow(process, description)
+    horovodrun.check_status(process.returncode, description, tails)

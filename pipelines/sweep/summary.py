@@ -1,0 +1,73 @@
+"""Results of the sweep: all rows in one file, a table to read, figures to look at."""
+
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+from pipelines.results import Row, read_json, write_json
+from pipelines.sweep.config import SweepConfig
+from pipelines.sweep.figures import draw_acceleration, draw_steps
+from pipelines.sweep.rows import ALONE
+
+REFERENCE = "sdp"
+RESULTS = Path("results")
+
+
+def summarise(config: SweepConfig) -> None:
+    """Collect the rows of all models and links.
+
+    Reads results/sweep/MODEL-LINK.json; writes results/sweep.json, results/sweep.md and two figures.
+    """
+    rows = [
+        row
+        for model, link in product(config.models, config.links)
+        for row in read_json(RESULTS / "sweep" / f"{model}-{link}.json")
+    ]
+    write_json(RESULTS / "sweep.json", rows)
+    (RESULTS / "sweep.md").write_text("\n".join(table(rows)) + "\n", encoding="utf-8")
+    fewest = [row for row in rows if row["workers"] in (1, min(config.workers))]
+    draw_steps(fewest, RESULTS / "figures/sweep_steps.svg")
+    draw_acceleration(fewest, RESULTS / "figures/sweep_acceleration.svg")
+
+
+def ratio_to_reference(row: Row, rows: list[Row]) -> float | None:
+    """Return how many times the step of `sdp` on the same model, link and workers is as long; None without one."""
+    keys = ("model", "link", "workers")
+    for other in rows:
+        if other["method"] == REFERENCE and all(other[key] == row[key] for key in keys):
+            return float(other["step_seconds_median"] / row["step_seconds_median"])
+    return None
+
+
+def table(rows: list[Row]) -> Iterator[str]:
+    """Yield the lines of a Markdown table, losses against `sdp` in words."""
+    yield "| model | link | workers | method | step, ms | spread, ms | exposed communication, ms | encode, ms | decode, ms | kB expected | kB counted | `sdp` over this |"  # noqa: E501
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        milliseconds = [
+            f"{1e3 * row[key]:.1f}"
+            for key in (
+                "step_seconds_median",
+                "step_seconds_iqr",
+                "exposed_communication_seconds",
+                "encode_seconds",
+                "decode_seconds",
+            )
+        ]
+        counted = row["wire_bytes_counted_per_step"]
+        kilobytes = [
+            f"{row['wire_bytes_expected_per_step'] / 1e3:.1f}",
+            "" if counted is None else f"{counted / 1e3:.1f}",
+        ]
+        workers = f"{row['workers']}{' (oversubscribed)' if row['oversubscribed'] else ''}"
+        cells = [row["model"], row["link"], workers, row["method"], *milliseconds, *kilobytes]
+        yield "| " + " | ".join([*cells, verdict(row, rows)]) + " |"
+
+
+def verdict(row: Row, rows: list[Row]) -> str:
+    """Say how the row compares with `sdp`: a ratio, and "loses" where it is slower by more than the spread."""
+    ratio = ratio_to_reference(row, rows)
+    if row["method"] in (ALONE, REFERENCE) or ratio is None:
+        return ""
+    slower_by = row["step_seconds_median"] * (1 - ratio)
+    return f"{ratio:.2f}, loses" if slower_by > row["step_seconds_iqr"] else f"{ratio:.2f}"

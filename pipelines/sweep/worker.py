@@ -1,0 +1,105 @@
+"""One worker (Horovod rank) of the sweep: all methods take turns in one process."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import astuple, fields
+from itertools import islice
+
+import horovod.torch as hvd
+import numpy as np
+import torch
+
+from pipelines.cluster.counters import read_interface_bytes
+from pipelines.data import Batches, load_prepared
+from pipelines.models import build_model
+from pipelines.parallel import strategies  # noqa: F401  registers the strategies
+from pipelines.parallel.progress import report_progress
+from pipelines.parallel.strategy import build_strategy
+from pipelines.provenance import provenance
+from pipelines.results import Row, write_json
+from pipelines.sweep.contender import Block, Contender
+from pipelines.sweep.job import INTERFACE_VARIABLE, SweepJob
+from pipelines.sweep.rows import ALONE, sweep_rows
+
+NUM_BATCHES = 8
+
+
+def run_worker(job: SweepJob) -> None:
+    """Time all methods of `job` on this Horovod rank; rank 0 writes the rows to `job.part_file`."""
+    hvd.init()
+    torch.set_num_threads(job.sweep.threads_per_worker)
+    contenders = make_contenders(job)
+    blocks = take_turns(contenders, job)
+    gathered = hvd.allgather_object(blocks, name="sweep.blocks")
+    if hvd.rank() == 0:
+        gradients = [p for p in contenders[0].model.parameters() if p.requires_grad]
+        facts: Row = {
+            "model": job.model,
+            "link": job.link,
+            "workers": hvd.size(),
+            "oversubscribed": hvd.size() * job.sweep.threads_per_worker > (os.cpu_count() or 1),
+            "batch_size_per_worker": job.sweep.batch_size,
+            "threads_per_worker": job.sweep.threads_per_worker,
+            "gradient_bytes": sum(p.numel() * p.element_size() for p in gradients),
+            "seed": job.recipe.seed,
+            **provenance("cpu"),
+        }
+        columns = [field.name for field in fields(Block)]
+        write_json(job.part_file(hvd.size()), sweep_rows(gathered, columns, facts, job.sweep.steps_per_round))
+    hvd.shutdown()
+
+
+def make_contenders(job: SweepJob) -> list[Contender]:
+    """Build one replica a method, equal on all workers, and one that trains alone."""
+    data = load_prepared(job.data_folder)
+    model = build_model(
+        job.model,
+        num_channels=data.num_channels,
+        num_classes=data.num_classes,
+        image_size=data.image_size,
+        densenet=job.densenet,
+        seed=job.recipe.seed,
+    )
+    hvd.broadcast_parameters(model.state_dict(), root_rank=0)
+    batches = Batches(
+        data.train,
+        job.sweep.batch_size,
+        mean=data.mean,
+        std=data.std,
+        seed=job.recipe.seed,
+        device="cpu",
+        augment=None,
+        shuffle=True,
+        drop_last=True,
+        rank=hvd.rank(),
+        num_workers=hvd.size(),
+    )
+    kept = list(islice(batches, NUM_BATCHES))
+    contenders = [Contender(ALONE, model, None, job.recipe, kept, sent_bytes)]
+    for method in job.sweep.methods:
+        strategy, _ = build_strategy(method, job.params)
+        contenders.append(Contender(method, model, strategy, job.recipe, kept, sent_bytes))
+    return contenders
+
+
+def take_turns(contenders: Sequence[Contender], job: SweepJob) -> dict[str, list[tuple[float, ...]]]:
+    """Run the blocks of all methods in turn, each round beginning with another; returns them by method."""
+    blocks: dict[str, list[tuple[float, ...]]] = {contender.name: [] for contender in contenders}
+    total = len(contenders) * (job.sweep.rounds + 1)
+    for index, contender in enumerate(contenders, start=1):
+        contender.run_block(job.sweep.warmup_steps)
+        report_progress(hvd.rank(), index, total)
+    done = len(contenders)
+    for turn in range(job.sweep.rounds):
+        first = turn % len(contenders)
+        for contender in (*contenders[first:], *contenders[:first]):
+            blocks[contender.name].append(astuple(contender.run_block(job.sweep.steps_per_round)))
+            done += 1
+            report_progress(hvd.rank(), done, total)
+    return blocks
+
+
+def sent_bytes() -> float:
+    """Return what the interface of the emulated node has sent so far; NaN outside an emulated cluster."""
+    interface = os.environ.get(INTERFACE_VARIABLE)
+    return float(read_interface_bytes(interface).sent) if interface else float(np.nan)
