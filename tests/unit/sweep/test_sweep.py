@@ -1,0 +1,101 @@
+"""Rows, table and figures of the sweep, from blocks written by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.config.validate import FieldError
+from pipelines.sweep import SweepConfig
+from pipelines.sweep.rows import ALONE, sweep_rows
+from pipelines.sweep.summary import summarise, verdict
+
+COLUMNS = ("step_seconds", "encode_seconds", "decode_seconds", "wire_bytes_expected", "wire_bytes_counted")
+FACTS = {"model": "m", "link": "100mbit", "workers": 2, "oversubscribed": False}
+Blocks = dict[str, list[tuple[float, ...]]]
+
+
+def blocks(method_steps: list[float], alone_steps: list[float], counted: float = 1050.0) -> Blocks:
+    return {
+        ALONE: [(seconds, 0.0, 0.0, 0.0, 0.0) for seconds in alone_steps],
+        "gq4": [(seconds, 0.01, 0.02, 1000.0, counted) for seconds in method_steps],
+    }
+
+
+def rows_of(*workers: Blocks) -> dict[str, dict[str, object]]:
+    return {str(row["method"]): row for row in sweep_rows(workers, COLUMNS, FACTS, 4)}
+
+
+def test_a_block_counts_as_long_as_its_slowest_worker() -> None:
+    rows = rows_of(blocks([1.0, 5.0, 3.0], [1.0, 1.0, 1.0]), blocks([2.0, 4.0, 3.5], [1.0, 1.0, 1.0]))
+    assert rows["gq4"]["step_seconds_median"] == 3.5  # of 2, 5 and 3.5
+    assert rows["gq4"]["timed_steps"] == 12
+    assert rows["gq4"]["wire_bytes_expected_per_step"] == 1000.0
+    assert rows["gq4"]["wire_bytes_counted_per_step"] == 1050.0
+
+
+def test_exposed_communication_is_paired_with_the_step_alone_of_the_same_round() -> None:
+    # The machine slows down in the last rounds; the method costs 0.5 s more in every one of them.
+    row = rows_of(blocks([1.5, 1.6, 4.5, 4.7, 5.0], [1.0, 1.1, 4.0, 4.2, 4.5]))["gq4"]
+    assert row["exposed_communication_seconds"] == pytest.approx(0.5)
+
+
+def test_one_worker_alone_has_a_row_of_its_own() -> None:
+    alone = rows_of(blocks([1.0, 2.0], [0.5, 0.7]))[ALONE]
+    assert alone["workers"] == 1
+    assert alone["step_seconds_median"] == pytest.approx(0.6)
+    assert alone["exposed_communication_seconds"] == 0.0
+
+
+def test_without_a_counter_no_count_is_made_up() -> None:
+    row = rows_of(blocks([1.0], [1.0], counted=float("nan")))["gq4"]
+    assert row["wire_bytes_counted_per_step"] is None
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(1.0, "2.00"), (2.05, "0.98"), (4.0, "0.50, loses")])
+def test_the_table_says_where_compression_loses(seconds: float, expected: str) -> None:
+    shared = {"model": "m", "link": "l", "workers": 2, "step_seconds_iqr": 0.1}
+    reference = {**shared, "method": "sdp", "step_seconds_median": 2.0}
+    row = {**shared, "method": "gq4", "step_seconds_median": seconds}
+    assert verdict(row, [reference, row]) == expected
+
+
+def config(**changes: object) -> SweepConfig:
+    values: dict[str, object] = {
+        "models": ("m",),
+        "links": ("100mbit",),
+        "methods": ("sdp", "gq4"),
+        "workers": (2,),
+        "batch_size": 8,
+        "warmup_steps": 1,
+        "rounds": 2,
+        "steps_per_round": 4,
+        "threads_per_worker": 1,
+    }
+    return SweepConfig(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("links", ("fast",)), ("links", ()), ("workers", (1,)), ("rounds", 0), ("methods", ())],
+)
+def test_a_bad_value_names_its_key(key: str, value: object) -> None:
+    with pytest.raises(FieldError, match=key):
+        config(**{key: value})
+
+
+def test_the_summary_writes_rows_table_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    workers = blocks([1.0, 1.2], [0.5, 0.6])
+    workers["sdp"] = [(3.0, 0.0, 0.0, 8000.0, 8100.0)] * 2
+    rows = sweep_rows([workers], COLUMNS, FACTS, 4)
+    folder = tmp_path / "results/sweep"
+    folder.mkdir(parents=True)
+    (folder / "m-100mbit.json").write_text(json.dumps(rows))
+    summarise(config())
+    assert json.loads((tmp_path / "results/sweep.json").read_text()) == rows
+    lines = (tmp_path / "results/sweep.md").read_text().splitlines()
+    assert len(lines) == 2 + len(rows)
+    assert len({line.count("|") for line in lines}) == 1
+    for name in ("sweep_steps", "sweep_acceleration"):
+        assert "<svg" in (tmp_path / f"results/figures/{name}.svg").read_text()
