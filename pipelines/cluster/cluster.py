@@ -82,9 +82,8 @@ class Cluster:
         )
         try:
             yield process
-            if process.stdout is not None:
-                process.stdout.read()
-            process.wait()
+            if process.poll() is None:
+                process.communicate()
         finally:
             self._finish(process)
 

@@ -11,9 +11,23 @@ from pipelines.cluster.spec import SUBNET_BITS, ClusterSpec, parse_rate
 from pipelines.cluster.ssh import sshd_command
 
 INTERFACE = "eth0"
-BURST_SECONDS = 0.001
+# What an idle link lets pass at full speed before it is one of its rate. 256 KiB, often seen, would carry a
+# small model's whole compressed gradient for free (measured in docs/emulated_cluster.md). Below one 9000-byte
+# packet and its successor, or a quarter of a millisecond of 1 Gbit/s, the rate is missed by several percent.
+BURST_SECONDS = 0.00025
 MIN_BURST_BYTES = 16_384
+# How long a packet may wait before it is dropped, about what a switch port buffers.
 QUEUE_MILLISECONDS = 50
+# Of a node's network namespace alone.
+NETWORK_SETTINGS = {
+    # A user's sshd has no right to ports below 1024 otherwise.
+    "ip_unprivileged_port_start": "0",
+    # The one algorithm that every kernel has and allows here: the host's default would make figures depend on it.
+    "tcp_congestion_control": "reno",
+    # Bytes that a socket may keep in the node's own queue. Linux' 4 MiB overflow the bucket's queue: a machine
+    # that drops its own packets, which a real network card never does. 256 KiB was the default until Linux 4.20.
+    "tcp_limit_output_bytes": "262144",
+}
 
 
 class SetupError(Exception):
@@ -74,8 +88,11 @@ def _become_node(spec: ClusterSpec, index: int) -> None:
     command("ip", "link", "set", "lo", "up")
     command("ip", "link", "set", INTERFACE, "up")
     shape(INTERFACE, spec.rate)
-    # A user's sshd has no right to ports below 1024 otherwise; holds in this network namespace only.
-    Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0", encoding="ascii")
+    for setting, value in NETWORK_SETTINGS.items():
+        try:
+            Path("/proc/sys/net/ipv4", setting).write_text(value, encoding="ascii")
+        except OSError as error:
+            raise SetupError(f"net.ipv4.{setting}={value} is refused: {error.strerror}") from error
     kernel.drop_ambient_capabilities()
     sshd = sshd_command(name)
     os.execv(sshd[0], sshd)
