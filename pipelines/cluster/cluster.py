@@ -66,7 +66,8 @@ class Cluster:
         `environment` replaces the caller's; PATH gets the cluster's `ssh` in front. Standard output and error
         come through the one pipe `stdout` of the process, unless `piped` is False. At the end of the block the
         command is waited for; where the block raises, the command is interrupted. A command that did not end
-        well leaves no process on any node.
+        well leaves no process on any node. Signals go to its process group (`os.killpg`): `process` itself is
+        the `nsenter` that waits for the command.
         """
         variables = dict(os.environ if environment is None else environment)
         variables["PATH"] = f"{WRAPPERS}{os.pathsep}{variables.get('PATH', os.defpath)}"
@@ -108,7 +109,10 @@ class Cluster:
         if not 0 <= node < self.spec.nodes:
             raise UserError(f"node {node} does not exist: this cluster has 0 to {self.spec.nodes - 1}")
         # The cluster's own /proc, reached through its supervisor.
-        return Path(f"/proc/{self.pid}/root/proc/{self.node_pids[node]}")
+        folder = Path(f"/proc/{self.pid}/root/proc/{self.node_pids[node]}")
+        if not folder.exists():
+            raise UserError("this cluster is down: its supervisor or an sshd was ended; start it again")
+        return folder
 
     def _finish(self, process: subprocess.Popen[str]) -> None:
         if process.poll() is None:
@@ -158,7 +162,8 @@ class EmulatedCluster(Cluster):
     ) -> None:
         """End everything in the cluster."""
         assert self._supervisor is not None
-        os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
         assert self._supervisor.stdin is not None
         assert self._supervisor.stdout is not None
         self._supervisor.stdin.close()

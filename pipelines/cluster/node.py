@@ -42,13 +42,17 @@ def command(name: str, *arguments: str) -> None:
         raise SetupError(f"`{name} {' '.join(arguments)}` failed: {reason}")
 
 
+def burst_bytes(rate: str) -> int:
+    """Return the size of the token bucket of a link of this rate."""
+    return max(MIN_BURST_BYTES, round(parse_rate(rate) / 8 * BURST_SECONDS))
+
+
 def shape(interface: str, rate: str | None) -> None:
     """Limit what leaves through `interface` to `rate` with a token bucket filter; None leaves it alone."""
     if rate is None:
         return
-    bits = parse_rate(rate)
-    burst = max(MIN_BURST_BYTES, round(bits / 8 * BURST_SECONDS))
-    bucket = ["rate", f"{bits}bit", "burst", f"{burst}b", "latency", f"{QUEUE_MILLISECONDS}ms"]
+    bucket = ["rate", f"{parse_rate(rate)}bit", "burst", f"{burst_bytes(rate)}b"]
+    bucket += ["latency", f"{QUEUE_MILLISECONDS}ms"]
     command("tc", "qdisc", "add", "dev", interface, "root", "tbf", *bucket)
 
 

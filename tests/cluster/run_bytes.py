@@ -6,6 +6,7 @@
 
 import argparse
 import json
+import os
 import socket
 import time
 
@@ -64,6 +65,8 @@ def report(
     row = {
         "rank": hvd.rank(),
         "host": socket.gethostname(),
+        "threads": torch.get_num_threads(),
+        "cycle_time": os.environ.get("HOROVOD_CYCLE_TIME"),
         "sent_bytes": counted.sent,
         "received_bytes": counted.received,
         "payload_bytes": payload,
