@@ -1,5 +1,6 @@
 """Groups of consecutive values of a flat vector that share a scale: whole tensors, or buckets of a fixed size."""
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -36,7 +37,10 @@ class TensorGroups:
         """Return the norm of each tensor."""
         if self.count == 0:
             return vector.new_zeros(0)
-        return torch.stack(list(torch._foreach_norm(split(vector, self.shapes), order)))
+        tensors = split(vector, self.shapes)
+        if order == math.inf:
+            return torch.stack([_largest_magnitude(*torch.aminmax(tensor)) for tensor in tensors])
+        return torch.stack(list(torch._foreach_norm(tensors, order)))
 
     def scale_(self, vector: torch.Tensor, factors: torch.Tensor) -> None:
         """Multiply each tensor by its factor, in place."""
@@ -54,10 +58,10 @@ class BucketGroups:
 
     def norms(self, vector: torch.Tensor, order: float) -> torch.Tensor:
         """Return the norm of each bucket."""
-        norms: torch.Tensor = torch.linalg.vector_norm(vector[: self.whole].view(-1, self.size), order, dim=1)
+        norms = _row_norms(vector[: self.whole].view(-1, self.size), order)
         if self.whole == vector.numel():
             return norms
-        return torch.cat([norms, torch.linalg.vector_norm(vector[self.whole :], order).view(1)])
+        return torch.cat([norms, _row_norms(vector[self.whole :].view(1, -1), order)])
 
     def scale_(self, vector: torch.Tensor, factors: torch.Tensor) -> None:
         """Multiply each bucket by its factor, in place."""
@@ -65,6 +69,18 @@ class BucketGroups:
         rows.mul_(factors[: rows.shape[0], None])
         if self.whole < vector.numel():
             vector[self.whole :].mul_(factors[-1])
+
+
+def _largest_magnitude(smallest: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
+    """Return the norm of order infinity; on a CPU `aminmax` finds both several times faster than `vector_norm`."""
+    return torch.maximum(-smallest, largest)
+
+
+def _row_norms(rows: torch.Tensor, order: float) -> torch.Tensor:
+    if order == math.inf and len(rows):
+        return _largest_magnitude(*torch.aminmax(rows, dim=1))
+    norms: torch.Tensor = torch.linalg.vector_norm(rows, order, dim=1)
+    return norms
 
 
 def inverse_or_zero(scales: torch.Tensor) -> torch.Tensor:
