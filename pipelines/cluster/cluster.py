@@ -162,8 +162,7 @@ class EmulatedCluster(Cluster):
     ) -> None:
         """End everything in the cluster."""
         assert self._supervisor is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        # The supervisor ends at the end of its input, and with it the kernel ends everything in there.
         assert self._supervisor.stdin is not None
         assert self._supervisor.stdout is not None
         self._supervisor.stdin.close()

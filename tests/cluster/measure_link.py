@@ -8,7 +8,7 @@ import statistics
 import subprocess
 
 from pipelines.cluster import Cluster, EmulatedCluster
-from tests.cluster.test_link import transfer_seconds
+from tests.cluster.transfer import transfer_seconds
 
 SIZES = (20_000, 100_000, 200_000, 400_000, 1_000_000, 3_000_000, 25_000_000)
 REPEATS = 3

@@ -1,14 +1,12 @@
-"""One end of a raw TCP transfer: `receive ADDRESS BYTES` or `send ADDRESS BYTES`, which prints the seconds."""
+"""One end of a raw TCP transfer: `receive ADDRESS PORT BYTES`, or `send ...`, which prints the seconds it took."""
 
 import socket
 import sys
 import time
 
-PORT = 5000
 
-
-def receive(address: str, num_bytes: int) -> None:
-    with socket.create_server((address, PORT)) as server:
+def receive(address: str, port: int, num_bytes: int) -> None:
+    with socket.create_server((address, port)) as server:
         print("ready", flush=True)
         connection, _ = server.accept()
         with connection:
@@ -18,8 +16,8 @@ def receive(address: str, num_bytes: int) -> None:
             connection.sendall(b"x")
 
 
-def send(address: str, num_bytes: int) -> None:
-    with socket.create_connection((address, PORT)) as connection:
+def send(address: str, port: int, num_bytes: int) -> None:
+    with socket.create_connection((address, port)) as connection:
         start = time.perf_counter()
         connection.sendall(bytes(num_bytes))
         connection.recv(1)
@@ -27,4 +25,4 @@ def send(address: str, num_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    {"receive": receive, "send": send}[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
+    {"receive": receive, "send": send}[sys.argv[1]](sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
