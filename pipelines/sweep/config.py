@@ -31,6 +31,8 @@ class SweepConfig:
     """Steps in a block; a block ends when all that it sent has arrived and is applied."""
     threads_per_worker: int
     """Intra-op threads of torch in each worker."""
+    cycle_milliseconds: float
+    """Period of Horovod's negotiation: shorter, a gradient waits less; longer, fewer messages share the link."""
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
@@ -41,6 +43,8 @@ class SweepConfig:
             require(is_link(link), "links", link, "`unshaped` or 1mbit to 100gbit (`100mbit`, `2.5gbit`)")
         enough = bool(self.workers) and all(number >= 2 for number in self.workers)
         require(enough, "workers", self.workers, "whole numbers of at least 2")
+        cycle = self.cycle_milliseconds
+        require(cycle > 0, "cycle_milliseconds", cycle, "a number above 0 (milliseconds)")
         for key in ("batch_size", "warmup_steps", "rounds", "steps_per_round", "threads_per_worker"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
 

@@ -27,10 +27,10 @@ class Block:
     step_seconds: float
     encode_seconds: float
     decode_seconds: float
-    wire_bytes_expected: float
+    payload_bytes: float
     """Payload that the worker handed to the collectives."""
-    wire_bytes_counted: float
-    """Bytes that its network interface sent, headers and acknowledgements included; NaN without a counter."""
+    interface_bytes: float
+    """Bytes that its network interface sent: payload, headers, acknowledgements and Horovod's negotiation."""
 
 
 class Contender:
@@ -46,7 +46,7 @@ class Contender:
         strategy: Strategy | None,
         recipe: RecipeConfig,
         batches: Sequence[Batch],
-        sent_bytes: Callable[[], float],
+        sent_bytes: Callable[[], int],
     ) -> None:
         self.name = name
         self.model = copy.deepcopy(model).train()
@@ -77,8 +77,8 @@ class Contender:
             step_seconds=seconds / num_steps,
             encode_seconds=cost.encode_seconds / num_steps if cost else 0.0,
             decode_seconds=cost.decode_seconds / num_steps if cost else 0.0,
-            wire_bytes_expected=cost.wire_bytes / num_steps if cost else 0.0,
-            wire_bytes_counted=sent / num_steps,
+            payload_bytes=cost.wire_bytes / num_steps if cost else 0.0,
+            interface_bytes=sent / num_steps,
         )
 
     def _step(self) -> None:

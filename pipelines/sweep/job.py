@@ -7,9 +7,6 @@ from pipelines.models.config import DenseNetConfig
 from pipelines.sweep.config import SweepConfig
 from pipelines.training.config import RecipeConfig
 
-INTERFACE_VARIABLE = "GQBENCH_SWEEP_INTERFACE"
-"""Environment variable with the interface whose counter the workers read."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class SweepJob:

@@ -4,12 +4,11 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.cluster import EmulatedCluster
-from pipelines.cluster.node import INTERFACE as NODE_INTERFACE
 from pipelines.parallel import horovodrun, strategies  # noqa: F401  registers the strategies
 from pipelines.parallel.strategy import build_strategy
 from pipelines.results import Row, read_json, write_json
 from pipelines.sweep.config import UNSHAPED
-from pipelines.sweep.job import INTERFACE_VARIABLE, SweepJob
+from pipelines.sweep.job import SweepJob
 from pipelines.sweep.rows import ALONE
 
 
@@ -32,7 +31,7 @@ def launch(job: SweepJob, program: Sequence[str]) -> None:
 
 def _run(job: SweepJob, workers: int, program: Sequence[str]) -> None:
     environment = horovodrun.worker_environment(job.sweep.threads_per_worker)
-    environment[INTERFACE_VARIABLE] = NODE_INTERFACE
+    environment["HOROVOD_CYCLE_TIME"] = str(job.sweep.cycle_milliseconds)
     description = f"{job.name}, {workers} workers"
     rate = None if job.link == UNSHAPED else job.link
     with EmulatedCluster(nodes=workers, rate=rate) as cluster:

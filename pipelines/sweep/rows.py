@@ -21,18 +21,25 @@ def sweep_rows(
 ) -> list[Row]:
     """Return a row a method, and one with `workers: 1`, method `alone`.
 
+    `wire_bytes_counted_per_step` is what the interface sent (`interface_bytes_per_step`) less what Horovod's
+    negotiation sends in the same time on its own (`control_bytes_per_step`), measured in the blocks of `alone`.
+
     Args:
         gathered: per worker the blocks by method, each a tuple with the fields `columns` of a `Block`.
         columns: names of these fields.
         facts: what all rows share.
         steps_per_block: timed steps of a block.
     """
-    alone = slowest(gathered, ALONE)[:, columns.index("step_seconds")]
+    alone = slowest(gathered, ALONE)
+    alone_seconds = alone[:, columns.index("step_seconds")]
+    # Horovod's own messages (which tensor is ready where) travel all the time, with or without payload.
+    control_rate = float(np.median(alone[:, columns.index("interface_bytes")] / alone_seconds))
     rows = []
     for method in gathered[0]:
         times = slowest(gathered, method)
         column = {name: times[:, index] for index, name in enumerate(columns)}
-        counted = float(np.median(column["wire_bytes_counted"]))
+        interface = float(np.median(column["interface_bytes"]))
+        control = float(np.median(column["step_seconds"])) * control_rate
         rows.append(
             {
                 **facts,
@@ -43,11 +50,15 @@ def sweep_rows(
                 "step_seconds_median": float(np.median(column["step_seconds"])),
                 "step_seconds_iqr": interquartile_range(column["step_seconds"].tolist()),
                 # Paired by round: a slow spell of the machine lengthens both.
-                "exposed_communication_seconds": statistics.median((column["step_seconds"] - alone).tolist()),
+                "exposed_communication_seconds": statistics.median(
+                    (column["step_seconds"] - alone_seconds).tolist()
+                ),
                 "encode_seconds": float(np.median(column["encode_seconds"])),
                 "decode_seconds": float(np.median(column["decode_seconds"])),
-                "wire_bytes_counted_per_step": None if np.isnan(counted) else counted,
-                "wire_bytes_expected_per_step": float(np.median(column["wire_bytes_expected"])),
+                "wire_bytes_expected_per_step": float(np.median(column["payload_bytes"])),
+                "wire_bytes_counted_per_step": interface - control,
+                "interface_bytes_per_step": interface,
+                "control_bytes_per_step": control,
             }
         )
     return rows

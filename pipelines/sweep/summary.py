@@ -54,11 +54,7 @@ def table(rows: list[Row]) -> Iterator[str]:
                 "decode_seconds",
             )
         ]
-        counted = row["wire_bytes_counted_per_step"]
-        kilobytes = [
-            f"{row['wire_bytes_expected_per_step'] / 1e3:.1f}",
-            "" if counted is None else f"{counted / 1e3:.1f}",
-        ]
+        kilobytes = [f"{row[f'wire_bytes_{kind}_per_step'] / 1e3:.1f}" for kind in ("expected", "counted")]
         workers = f"{row['workers']}{' (oversubscribed)' if row['oversubscribed'] else ''}"
         cells = [row["model"], row["link"], workers, row["method"], *milliseconds, *kilobytes]
         yield "| " + " | ".join([*cells, verdict(row, rows)]) + " |"

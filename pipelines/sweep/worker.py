@@ -6,10 +6,10 @@ from dataclasses import astuple, fields
 from itertools import islice
 
 import horovod.torch as hvd
-import numpy as np
 import torch
 
 from pipelines.cluster.counters import read_interface_bytes
+from pipelines.cluster.node import INTERFACE
 from pipelines.data import Batches, load_prepared
 from pipelines.models import build_model
 from pipelines.parallel import strategies  # noqa: F401  registers the strategies
@@ -18,7 +18,7 @@ from pipelines.parallel.strategy import build_strategy
 from pipelines.provenance import provenance
 from pipelines.results import Row, write_json
 from pipelines.sweep.contender import Block, Contender
-from pipelines.sweep.job import INTERFACE_VARIABLE, SweepJob
+from pipelines.sweep.job import SweepJob
 from pipelines.sweep.rows import ALONE, sweep_rows
 
 NUM_BATCHES = 8
@@ -45,8 +45,17 @@ def run_worker(job: SweepJob) -> None:
             **provenance("cpu"),
         }
         columns = [field.name for field in fields(Block)]
-        write_json(job.part_file(hvd.size()), sweep_rows(gathered, columns, facts, job.sweep.steps_per_round))
+        rows = sweep_rows(gathered, columns, facts, job.sweep.steps_per_round)
+        for row in rows:
+            row |= method_facts(row["method"], job)
+        write_json(job.part_file(hvd.size()), rows)
     hvd.shutdown()
+
+
+def method_facts(method: str, job: SweepJob) -> Row:
+    """Return what a row says of its method: the registered strategy and the wire width, where it has them."""
+    entry = {} if method == ALONE else build_strategy(method, job.params)[1]
+    return {key: entry.get(key) for key in ("strategy", "wire_bits")}
 
 
 def make_contenders(job: SweepJob) -> list[Contender]:
@@ -99,7 +108,6 @@ def take_turns(contenders: Sequence[Contender], job: SweepJob) -> dict[str, list
     return blocks
 
 
-def sent_bytes() -> float:
-    """Return what the interface of the emulated node has sent so far; NaN outside an emulated cluster."""
-    interface = os.environ.get(INTERFACE_VARIABLE)
-    return float(read_interface_bytes(interface).sent) if interface else float(np.nan)
+def sent_bytes() -> int:
+    """Return what the interface of this emulated node has sent so far."""
+    return read_interface_bytes(INTERFACE).sent

@@ -10,15 +10,16 @@ from pipelines.sweep import SweepConfig
 from pipelines.sweep.rows import ALONE, sweep_rows
 from pipelines.sweep.summary import summarise, verdict
 
-COLUMNS = ("step_seconds", "encode_seconds", "decode_seconds", "wire_bytes_expected", "wire_bytes_counted")
+COLUMNS = ("step_seconds", "encode_seconds", "decode_seconds", "payload_bytes", "interface_bytes")
 FACTS = {"model": "m", "link": "100mbit", "workers": 2, "oversubscribed": False}
 Blocks = dict[str, list[tuple[float, ...]]]
 
 
-def blocks(method_steps: list[float], alone_steps: list[float], counted: float = 1050.0) -> Blocks:
+def blocks(method_steps: list[float], alone_steps: list[float]) -> Blocks:
+    """A worker whose interface carries 10 bytes of negotiation a second beside the 1,050 bytes of a step."""
     return {
-        ALONE: [(seconds, 0.0, 0.0, 0.0, 0.0) for seconds in alone_steps],
-        "gq4": [(seconds, 0.01, 0.02, 1000.0, counted) for seconds in method_steps],
+        ALONE: [(seconds, 0.0, 0.0, 0.0, 10 * seconds) for seconds in alone_steps],
+        "gq4": [(seconds, 0.01, 0.02, 1000.0, 1050.0 + 10 * seconds) for seconds in method_steps],
     }
 
 
@@ -31,7 +32,6 @@ def test_a_block_counts_as_long_as_its_slowest_worker() -> None:
     assert rows["gq4"]["step_seconds_median"] == 3.5  # of 2, 5 and 3.5
     assert rows["gq4"]["timed_steps"] == 12
     assert rows["gq4"]["wire_bytes_expected_per_step"] == 1000.0
-    assert rows["gq4"]["wire_bytes_counted_per_step"] == 1050.0
 
 
 def test_exposed_communication_is_paired_with_the_step_alone_of_the_same_round() -> None:
@@ -47,9 +47,11 @@ def test_one_worker_alone_has_a_row_of_its_own() -> None:
     assert alone["exposed_communication_seconds"] == 0.0
 
 
-def test_without_a_counter_no_count_is_made_up() -> None:
-    row = rows_of(blocks([1.0], [1.0], counted=float("nan")))["gq4"]
-    assert row["wire_bytes_counted_per_step"] is None
+def test_the_negotiation_is_measured_alone_and_not_counted_as_payload() -> None:
+    row = rows_of(blocks([2.0, 2.0, 2.0], [1.0, 1.5, 0.5]))["gq4"]
+    assert row["interface_bytes_per_step"] == pytest.approx(1070.0)
+    assert row["control_bytes_per_step"] == pytest.approx(20.0)
+    assert row["wire_bytes_counted_per_step"] == pytest.approx(1050.0)
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(1.0, "2.00"), (2.05, "0.98"), (4.0, "0.50, loses")])
@@ -71,13 +73,21 @@ def config(**changes: object) -> SweepConfig:
         "rounds": 2,
         "steps_per_round": 4,
         "threads_per_worker": 1,
+        "cycle_milliseconds": 5.0,
     }
     return SweepConfig(**{**values, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("links", ("fast",)), ("links", ()), ("workers", (1,)), ("rounds", 0), ("methods", ())],
+    [
+        ("links", ("fast",)),
+        ("links", ()),
+        ("workers", (1,)),
+        ("rounds", 0),
+        ("methods", ()),
+        ("cycle_milliseconds", 0),
+    ],
 )
 def test_a_bad_value_names_its_key(key: str, value: object) -> None:
     with pytest.raises(FieldError, match=key):
