@@ -72,7 +72,18 @@ def terngrad(shapes: Shapes, entry: dict[str, Any]) -> int:
     return small_bytes(shapes) + 4 * len(large) + aligned(ceil(sum(large) / 4))
 
 
+def auto(shapes: Shapes, entry: dict[str, Any]) -> int:
+    """Of the choice that the test reports: one bucket of large tensors, then that of the small ones."""
+    small, large = split(shapes)
+    chosen = entry["choice"]
+    if chosen.startswith("gq"):
+        return gq(shapes, {"wire_bits": int(chosen[2:]), "exchange": "allreduce"})
+    size, canary = {"none": (4, 2 * CANARY), "fp16": (2, CANARY)}[chosen]
+    return 4 * small + size * sum(large) + canary
+
+
 EXPECTED: dict[str, Callable[[Shapes, dict[str, Any]], int]] = {
+    "auto": auto,
     "sdp": lambda shapes, entry: 4 * sum(map(numel, shapes)),
     "sdp_fp16": lambda shapes, entry: 2 * sum(map(numel, shapes)),
     "gq": gq,

@@ -109,6 +109,7 @@ class Run:
             "digests": self.digests,
             "reported": hvd.allgather_object(self.reported),
             "counted": hvd.allgather_object(self.counted),
+            "choices": hvd.allgather_object(getattr(self.strategy, "choices", [])),
             "negative_costs": sum(hvd.allgather_object(self.negative_costs)),
         }
 

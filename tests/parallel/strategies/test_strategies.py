@@ -65,6 +65,9 @@ def test_reported_bytes_are_those_handed_to_horovod(results: dict[str, Any], met
 def test_reported_bytes_are_the_expected_payload(results: dict[str, Any], method: str) -> None:
     entry = METHODS[method]
     shapes = [tuple(p.shape) for p in make_model(0).parameters()]
+    choices = results[method]["straight"]["choices"][0]
+    if choices:
+        entry = {**entry, "choice": choices[0]}
     expected = EXPECTED[entry["strategy"]](shapes, entry)
     for rank in range(WORKERS):
         assert results[method]["straight"]["reported"][rank][-1] == expected
@@ -84,6 +87,13 @@ def test_a_resumed_run_continues_exactly(results: dict[str, Any], method: str) -
 @pytest.mark.parametrize("method", METHODS)
 def test_no_part_of_a_step_is_negative(results: dict[str, Any], method: str) -> None:
     assert results[method]["straight"]["negative_costs"] == 0
+
+
+def test_auto_chooses_alike_on_all_ranks(results: dict[str, Any]) -> None:
+    first, second = results["auto"]["straight"]["choices"]
+    assert first == second
+    assert first[1] == "none", "the bucket of small tensors"
+    assert results["auto"]["resumed"]["choices"] == [first, second], "a resumed run keeps its choice"
 
 
 def test_the_modes_of_gq_have_the_same_bits(results: dict[str, Any]) -> None:

@@ -165,8 +165,22 @@ def test_random_rounding_is_unbiased_and_goes_to_a_neighbour(
     deviation = np.sqrt((widths**2 / 4).sum(axis=0)) / 2 / math.sqrt(draws)
     bound = 6 * deviation + 4 * EPSILON * (np.abs(mean) + scales[0] * 2**-8)
     assert (np.abs(found.mean(axis=0) - mean) <= bound).all()
+    # All values together see a far smaller bias, of the sign (rounding down) or of the magnitude (towards zero).
+    errors = (found.mean(axis=0) - mean) / widths.mean(axis=0)
+    bound_of_mean = 6 * 0.5 / math.sqrt(draws * errors.size) + levels * 2.0**-16
+    assert abs(errors.mean()) <= bound_of_mean
+    assert abs((errors * np.sign(mean)).mean()) <= bound_of_mean
     # And random it is: the draws differ from step to step, and between the ranks.
     assert len(np.unique(found, axis=0)) == draws
+
+
+def test_ranks_draw_independently() -> None:
+    one = gradients(1, 1)[0][0]
+    options = {"levels": 1, "bucket_size": None, "norm": "max", "seed": 0}
+    average = flat(exchange("qsgd", options, [[one, one]])[0])
+    # Of two equal gradients the same draws would make the same ternary numbers: never half a scale.
+    halves = np.abs(average / group_scales("qsgd", options, one))
+    assert np.isclose(halves, 0.5).any()
 
 
 def test_terngrad_sends_three_values_of_the_clipped_shared_scale() -> None:

@@ -118,7 +118,7 @@ def test_a_wrong_parameter_is_named(tmp_path: Path, old: str, new: str, expected
             "sdp",
             "strategy: sdp }",
             "strategy: bsp }",
-            "'bsp' is no known parallel strategy; known: dgc, gq, gq_interval, gq_layerwise, powersgd, qsgd, sdp,",
+            "'bsp' is no known parallel strategy; known: auto, dgc, gq, gq_interval, gq_layerwise, powersgd,",
         ),
         ("sdp", "strategy: sdp }", "wire_bits: 4 }", "methods.sdp.strategy: this key is missing"),
         ("sdp", "strategy: sdp }", "strategy: sdp, a: 1 }", "methods.sdp.a: unknown key (value 1)"),
