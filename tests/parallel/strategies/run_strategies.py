@@ -3,9 +3,11 @@
 Started by test_strategies.py through horovodrun; rank 0 writes the JSON file that it is given.
 """
 
+import gc
 import io
 import json
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,6 +139,10 @@ def main() -> None:
         straight[method].strategy.flush()
         straight[method].digests.append(parameter_digest(straight[method].model))
         results[method] = {"straight": straight[method].report(), "resumed": resumed.report()}
+        left = weakref.ref(resumed.model)
+        del resumed
+        gc.collect()
+        results[method]["released"] = left() is None
     if hvd.rank() == 0:
         Path(sys.argv[1]).write_text(json.dumps(results))
     hvd.shutdown()

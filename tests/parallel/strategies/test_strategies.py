@@ -85,6 +85,11 @@ def test_a_resumed_run_continues_exactly(results: dict[str, Any], method: str) -
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_a_dropped_strategy_lets_go_of_its_model(results: dict[str, Any], method: str) -> None:
+    assert results[method]["released"]
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_no_part_of_a_step_is_negative(results: dict[str, Any], method: str) -> None:
     assert results[method]["straight"]["negative_costs"] == 0
 
