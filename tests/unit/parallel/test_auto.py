@@ -93,6 +93,33 @@ def test_workers_agree_and_apply_the_averages(monkeypatch: pytest.MonkeyPatch) -
     )
 
 
+def test_a_resumed_choice_continues_with_its_residuals(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, straight = run(monkeypatch, per_byte=1e-7)
+    given = gradients(8, 2)
+
+    def work(collectives: Any) -> list[torch.Tensor]:
+        state, weights = None, None
+        for steps in (given[:5], given[5:]):
+            model, strategy = Tensors(), build("auto", **OPTIONS)
+            optimizer = strategy.attach(
+                model, torch.optim.SGD(model.parameters(), lr=1.0), collectives=collectives
+            )
+            if state is not None and weights is not None:
+                model.load_state_dict(weights)
+                strategy.load_state_dict(state)
+            for step in steps:
+                optimizer.zero_grad()
+                for parameter, gradient in zip(model.parameters(), step[collectives.rank], strict=True):
+                    (parameter * gradient).sum().backward()
+                strategy.wait()
+                strategy.update()
+            state, weights = strategy.state_dict(), model.state_dict()
+        return list(model.parameters())
+
+    for found, expected in zip(run_workers(2, work)[0], straight, strict=True):
+        assert torch.equal(found, expected)
+
+
 def test_measurements_are_sane() -> None:
     def work(collectives: Any) -> None:
         latency, per_byte = measure_link(collectives, torch.device("cpu"))
