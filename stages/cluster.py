@@ -6,9 +6,9 @@ import sys
 from types import FrameType
 
 from pipelines.cluster import ClusterSpec, find_detached, start_detached, stop_detached
+from pipelines.cluster.spec import UNSHAPED
 from pipelines.entry import run_stage
 
-UNSHAPED = "unshaped"
 EXIT_TERMINATED = 143  # 128 + SIGTERM, the shell's convention
 
 
@@ -52,7 +52,7 @@ def _up(arguments: argparse.Namespace) -> None:
         mtu=arguments.mtu,
     )
     start_detached(spec)
-    print(f"up: hosts {spec.hosts()}, links {spec.rate or UNSHAPED}, mtu {spec.mtu}")
+    print(f"up: {spec.describe()}")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -67,13 +67,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _status() -> None:
     cluster = find_detached()
-    spec = cluster.spec
-    print(
-        f"up: hosts {spec.hosts()}, links {spec.rate or UNSHAPED}, mtu {spec.mtu}, supervisor {cluster.pid}"
-    )
-    for index, name in enumerate(spec.node_names):
+    print(f"up: {cluster.spec.describe()}, supervisor {cluster.pid}")
+    for index, name in enumerate(cluster.spec.node_names):
         counted = cluster.interface_bytes(index)
-        print(f"{name} {spec.address(index)}: {counted.received} bytes received, {counted.sent} sent")
+        print(f"{name} {cluster.spec.address(index)}: {counted.received} bytes received, {counted.sent} sent")
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

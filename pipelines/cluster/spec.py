@@ -9,6 +9,7 @@ from pipelines.errors import UserError
 SUBNET = "10.77.0"
 SUBNET_BITS = 24
 MAX_NODES = 200  # of the 254 addresses of the subnet
+UNSHAPED = "unshaped"
 RATE_PATTERN = re.compile(r"(\d+(?:\.\d+)?)(kbit|mbit|gbit)")
 UNIT_BITS = {"kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
 MIN_RATE_BITS = 10**6
@@ -24,7 +25,7 @@ def parse_rate(rate: str) -> int:
     if not MIN_RATE_BITS <= bits <= MAX_RATE_BITS:
         raise UserError(
             f"rate {rate!r} is no link rate: give a number with kbit, mbit or gbit, "
-            "from 1mbit to 100gbit (100mbit, 2.5gbit), or `unshaped`"
+            f"from 1mbit to 100gbit (100mbit, 2.5gbit), or `{UNSHAPED}`"
         )
     return bits
 
@@ -57,6 +58,10 @@ class ClusterSpec:
     def node_names(self) -> list[str]:
         """The hostnames, `node0` first."""
         return [f"node{index}" for index in range(self.nodes)]
+
+    def describe(self) -> str:
+        """Return hosts, rate and packet size as users read them."""
+        return f"hosts {self.hosts()}, links {self.rate or UNSHAPED}, mtu {self.mtu}"
 
     def address(self, index: int) -> str:
         """Return the IPv4 address of node `index`."""

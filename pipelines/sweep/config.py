@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-from pipelines.cluster.spec import parse_rate
+from pipelines.cluster.spec import UNSHAPED, parse_rate
 from pipelines.config import require
 from pipelines.errors import UserError
-
-UNSHAPED = "unshaped"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.cluster import EmulatedCluster
+from pipelines.cluster.spec import UNSHAPED
 from pipelines.parallel import horovodrun, strategies  # noqa: F401  registers the strategies
 from pipelines.parallel.strategy import build_strategy
 from pipelines.results import Row, read_json, write_json
-from pipelines.sweep.config import UNSHAPED
 from pipelines.sweep.job import SweepJob
 from pipelines.sweep.rows import ALONE
 
