@@ -9,8 +9,6 @@ from pipelines.cluster import ClusterSpec, find_detached, start_detached, stop_d
 from pipelines.cluster.spec import UNSHAPED
 from pipelines.entry import run_stage
 
-EXIT_TERMINATED = 143  # 128 + SIGTERM, the shell's convention
-
 
 def main() -> None:
     """Parse the command line and do what its first word says."""
@@ -73,8 +71,8 @@ def _status() -> None:
         print(f"{name} {cluster.spec.address(index)}: {counted.received} bytes received, {counted.sent} sent")
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    sys.exit(EXIT_TERMINATED)
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)  # the shell's convention
 
 
 if __name__ == "__main__":
