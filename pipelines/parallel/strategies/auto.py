@@ -1,7 +1,6 @@
-"""A policy that chooses the wire format of each bucket from the measured link and codecs."""
+"""A policy that chooses the wire format of each bucket from measured exchanges."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from pipelines.config import require
 from pipelines.parallel.bucketed import check_width
 from pipelines.parallel.half import HalfExchange
 from pipelines.parallel.metered import CostMeter, MeteredCollectives
-from pipelines.parallel.policy import Loopback, Speeds, agree, choose, measure_codec, measure_link
+from pipelines.parallel.policy import Cost, agree, choose, fit, measure
 from pipelines.parallel.strategy import STRATEGIES, StepCost, Strategy
 
 NONE, HALF = "none", "fp16"
@@ -33,7 +32,7 @@ class AutoOptions:
     wire_bits: tuple[int, ...]
     """Widths of GQ that may be chosen, beside fp32 and fp16."""
     measured_steps: int
-    """First steps, in fp32, after which link and codecs are measured and the choice is made."""
+    """First steps, in fp32, after which the formats are timed and the choice is made."""
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
@@ -58,11 +57,12 @@ class Group:
 
 @STRATEGIES.register("auto")
 class Auto(Strategy):
-    """Chooses for every bucket among fp32, fp16 and GQ: the least sum of codec and link time.
+    """Chooses for every bucket among fp32, fp16 and GQ: the least time of codec and link together.
 
-    After the first steps each worker measures the latency and bandwidth of sums and the speed of each codec on
-    its largest bucket; the workers average the numbers, so that all choose alike. The bucket of small tensors
-    stays in fp32. With one worker nothing is exchanged.
+    After the first steps real exchanges of a small and a larger bucket are timed in every format (a link's speed
+    alone would not do: Gloo sums fp16 far more slowly than its bytes say); the workers average the times, so that
+    all choose alike. Overlap with the backward pass is left out. The bucket of small tensors stays in fp32. With
+    one worker nothing is exchanged.
     """
 
     Options = AutoOptions
@@ -81,7 +81,7 @@ class Auto(Strategy):
         self.meter, self.timings = CostMeter(self.device), Timings(enabled=True)
         self.link = MeteredCollectives(collectives or HorovodCollectives(), self.meter, f"{scope}auto.")
         self.steps = 0
-        self.speeds: Speeds | None = None
+        self.costs: dict[str, Cost] = {}
         if self.link.workers > 1:
             for wire_bits in self.options.wire_bits:
                 check_width(wire_bits, self.link.workers, "allreduce")
@@ -187,15 +187,29 @@ class Auto(Strategy):
 
     @torch.no_grad()
     def _choose(self) -> None:
-        largest = max(self.groups, key=lambda group: (len(group.formats), group.num_values))
-        local = partial(
-            self._exchange, collectives=Loopback(self.link.workers), timings=Timings(), name="local"
+        by_size = sorted(
+            (group for group in self.groups if len(group.formats) > 1), key=lambda g: g.num_values
         )
-        codecs = [measure_codec(local(largest, chosen), self.device) for chosen in largest.formats]
-        link = measure_link(self.link, self.device)
-        latency, per_byte, *codecs = agree([*link, *codecs], self.link, self.device)
-        self.speeds = Speeds(latency, per_byte, dict(zip(largest.formats, codecs, strict=True)))
+        if not by_size:
+            return
+        small = by_size[0]
+        # Two sizes give a line. A message four times as large will do: on a slow link each takes its time.
+        large = next((group for group in by_size if group.num_values >= 4 * small.num_values), by_size[-1])
+        formats = small.formats
+        times = [
+            self._time(group, chosen, f"probe.{which}.{chosen}")
+            for which, group in enumerate((small, large))
+            for chosen in formats
+        ]
+        times = agree(times, self.link, self.device)
+        for chosen, few, many in zip(formats, times[: len(formats)], times[len(formats) :], strict=True):
+            self.costs[chosen] = fit((small.num_values, few), (large.num_values, many))
         for number, group in enumerate(self.groups):
-            num_bytes = {chosen: local(group, chosen).bytes_per_step for chosen in group.formats}
-            self.choices[number] = choose(self.speeds, group.num_values, num_bytes)
+            if len(group.formats) > 1:
+                self.choices[number] = choose(self.costs, group.formats, group.num_values)
         self._install()
+
+    def _time(self, group: Group, chosen: str, name: str) -> float:
+        """Return the seconds of an exchange of a bucket's present gradients in a format."""
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in group.parameters]
+        return measure(self._exchange(group, chosen, self.link, Timings(), name), gradients, self.device)

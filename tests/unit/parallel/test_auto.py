@@ -7,42 +7,59 @@ import pytest
 import torch
 
 from horovod_gq import GQConfig
+from horovod_gq.exchange import Exchange, QuantizedExchange
 from pipelines.parallel import policy
-from pipelines.parallel.policy import Loopback, Speeds, choose, measure_codec, measure_link
+from pipelines.parallel.policy import Cost, agree, choose, fit, measure
 from pipelines.parallel.strategies import auto
 from pipelines.parallel.strategies.auto import Auto
 from pipelines.parallel.virtual import run_workers
 from tests.unit.parallel.compressors import Tensors, build, gradients
 
-NUM_VALUES = 1_000_000
-NUM_BYTES = {"none": 4 * NUM_VALUES, "fp16": 2 * NUM_VALUES, "gq8": NUM_VALUES, "gq4": NUM_VALUES // 2}
-CODEC_SECONDS = {"none": 1e-9, "fp16": 1.5e-9, "gq8": 3e-9, "gq4": 4.4e-9}
 OPTIONS = {"wire_bits": [4, 8], "measured_steps": 2}
+FORMATS = ["none", "fp16", "gq8", "gq4"]
+COSTS = {
+    "none": Cost(1e-3, 8e-9),
+    "fp16": Cost(2e-3, 4e-9),
+    "gq8": Cost(3e-3, 3e-9),
+    "gq4": Cost(5e-3, 1e-9),
+}
 
 
 @pytest.mark.parametrize(
-    ("bytes_per_second", "expected"),
-    # By hand, in ns a value: none 1 + 4 t, fp16 1.5 + 2 t, gq8 3 + t, gq4 4.4 + t / 2, with t ns a byte.
-    [(1e12, "none"), (3e9, "fp16"), (0.5e9, "gq8"), (12.5e6, "gq4")],
+    ("num_values", "expected"),
+    # By hand, in ms for m million values: none 1 + 8 m, fp16 2 + 4 m, gq8 3 + 3 m, gq4 5 + m.
+    [(200_000, "none"), (500_000, "fp16"), (1_100_000, "gq4")],
 )
-def test_the_cheapest_format_is_chosen(bytes_per_second: float, expected: str) -> None:
-    assert choose(Speeds(1e-4, 1 / bytes_per_second, CODEC_SECONDS), NUM_VALUES, NUM_BYTES) == expected
+def test_the_cheapest_format_is_chosen(num_values: int, expected: str) -> None:
+    assert choose(COSTS, FORMATS, num_values) == expected
 
 
 def test_of_equal_formats_the_least_lossy_is_chosen() -> None:
-    assert choose(Speeds(0.0, 0.0, dict.fromkeys(NUM_BYTES, 0.0)), NUM_VALUES, NUM_BYTES) == "none"
+    assert choose(dict.fromkeys(FORMATS, Cost(1.0, 1.0)), FORMATS, 10) == "none"
 
 
-def run(
-    monkeypatch: pytest.MonkeyPatch, per_byte: float, steps: int = 8
-) -> tuple[list[str], list[torch.Tensor]]:
+def test_a_line_through_two_measurements() -> None:
+    cost = fit((100, 3.0), (300, 7.0))
+    assert (cost.fixed_seconds, cost.seconds_per_value, cost.of(1000)) == (1.0, 0.02, 21.0)
+    # One size, a larger message that was faster, and one that rose too steeply: proportional to the larger.
+    for few in ((300, 6.0), (100, 9.0), (100, 1.0)):
+        assert fit(few, (300, 6.0)) == Cost(0.0, 0.02)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, slow: bool, steps: int = 8) -> tuple[list[str], list[torch.Tensor]]:
     """Train on a link of chosen speed; the choice and the parameters of rank 0."""
     # The compilation is tested with the plugin.
     monkeypatch.setattr(auto, "GQConfig", partial(GQConfig, compile_kernels=False))
-    # Each worker measures something else; only the average may count.
-    monkeypatch.setattr(auto, "measure_codec", lambda exchange, device: 1e-9)
+
+    def timed(exchange: Exchange, gradients: list[torch.Tensor], device: torch.device) -> float:
+        if isinstance(exchange, QuantizedExchange):
+            return 4.0 + exchange.bytes_per_step * 1e-9
+        return 9.0 if slow else 1.0
+
+    # Rank 0 measures nothing, rank 1 twice as much: only the mean may count.
+    monkeypatch.setattr(auto, "measure", timed)
     monkeypatch.setattr(
-        auto, "measure_link", lambda collectives, device: (1e-4, 2 * per_byte * collectives.rank)
+        auto, "agree", lambda times, link, device: agree([t * 2 * link.rank for t in times], link, device)
     )
 
     def work(collectives: Any) -> tuple[list[str], list[torch.Tensor]]:
@@ -58,8 +75,6 @@ def run(
             loss.backward()
             strategy.wait()
             strategy.update()
-        assert strategy.speeds is not None
-        assert strategy.speeds.seconds_per_byte == pytest.approx(per_byte)
         return strategy.choices, [p.detach().clone() for p in model.parameters()]
 
     first, second = run_workers(2, work)
@@ -76,14 +91,14 @@ def test_workers_agree_and_apply_the_averages(monkeypatch: pytest.MonkeyPatch) -
         )
         for n in range(4)
     ]
-    fast, parameters = run(monkeypatch, per_byte=0.0)
+    fast, parameters = run(monkeypatch, slow=False)
     assert fast == ["none", "none"]
     for found, expected in zip(parameters, exact, strict=True):
         # Eight sums in another order.
         torch.testing.assert_close(
             found, expected, rtol=0, atol=8 * 1.2e-7 * float(torch.as_tensor(expected).abs().max())
         )
-    slow, parameters = run(monkeypatch, per_byte=1e-7)
+    slow, parameters = run(monkeypatch, slow=True)
     assert slow == ["none", "gq4"], "the small tensors come last, so their bucket is complete first"
     # Lossy by now, yet error feedback keeps the sum near; the small tensors are exact.
     assert not torch.equal(parameters[0], torch.as_tensor(exact[0]))
@@ -94,7 +109,7 @@ def test_workers_agree_and_apply_the_averages(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_resumed_choice_continues_with_its_residuals(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, straight = run(monkeypatch, per_byte=1e-7)
+    _, straight = run(monkeypatch, slow=True)
     given = gradients(8, 2)
 
     def work(collectives: Any) -> list[torch.Tensor]:
@@ -120,16 +135,7 @@ def test_a_resumed_choice_continues_with_its_residuals(monkeypatch: pytest.Monke
         assert torch.equal(found, expected)
 
 
-def test_measurements_are_sane() -> None:
-    def work(collectives: Any) -> None:
-        latency, per_byte = measure_link(collectives, torch.device("cpu"))
-        assert latency > 0.0
-        assert 0.0 <= per_byte < 1e-6, "a megabyte in less than a second"
-
-    run_workers(2, work)
-
-
-class SlowCodec:
+class SlowExchange:
     """An exchange that takes a known time."""
 
     flat = torch.zeros(1000)
@@ -145,14 +151,11 @@ class SlowCodec:
         policy.time.sleep(0.003)
 
 
-def test_codec_time_is_that_of_encode_and_decode() -> None:
-    seconds: Any = measure_codec(SlowCodec(), torch.device("cpu"))  # type: ignore[arg-type]
-    assert seconds * 1000 >= 0.005
+def test_the_time_is_that_of_start_and_finish() -> None:
+    exchange: Any = SlowExchange()
+    assert measure(exchange, [torch.ones(1000)], torch.device("cpu")) >= 0.005
 
 
-def test_loopback_is_a_world_of_equals() -> None:
-    loopback = Loopback(3)
-    tensor = torch.tensor([[1.0], [2.0], [3.0]])
-    assert loopback.start_all_gather(tensor, "").wait().shape == (3, 3, 1)
-    assert loopback.start_all_to_all(tensor, "").wait().tolist() == [[1.0]] * 3
-    assert loopback.start_sum(tensor, "").wait().tolist() == [[3.0], [6.0], [9.0]]
+def test_the_workers_agree_on_the_mean() -> None:
+    found = run_workers(3, lambda link: agree([1.0 * link.rank, 5.0], link, torch.device("cpu")))
+    assert found == [[1.0, 5.0]] * 3
