@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from horovod_gq import scale as scales
-from horovod_gq.kernels import field_dtype, half_lanes
+from horovod_gq.kernels import digit_dtype, field_dtype, half_lanes
 from horovod_gq.layout import ROW
-from horovod_gq.quantizer import Quantizer, unviewed
+from horovod_gq.quantizer import Quantizer, Slot, unviewed
 
 
 class BucketCodec(Quantizer):
@@ -20,7 +20,10 @@ class BucketCodec(Quantizer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._packable = unviewed(self._digits.view(torch.int32).view(self._planes, -1))
+        if self.wire_bits != 16:
+            dtype = digit_dtype(self.wire_bits)
+            self._digits = torch.zeros(self.layout.num_rows, ROW, dtype=dtype, device=self.device)
+            self._packable = unviewed(self._digits.view(torch.int32).view(self._planes, -1))
         self._plane_scale = unviewed(self._row_scale.view(self._planes, -1))
 
     @property
@@ -40,10 +43,21 @@ class BucketCodec(Quantizer):
         if self.start(flat, slot):
             assert slot.fp32 is not None
             return slot.fp32
-        self._kernels.pack(self._packable, unviewed(slot.words[self._header_size :]))
+        if self.wire_bits != 16:
+            self._kernels.pack(self._packable, unviewed(slot.words[self._header_size :]))
         header = slot.words[: self._header_size].view(len(self.layout.slots), -1)
         self.scale.write_header(self._sum_squares, slot.steps, slot.index, header)
         return slot.words
+
+    def _make_digits(self, flat: torch.Tensor, slot: Slot) -> None:
+        if self.wire_bits != 16:
+            self._quantize_rows(self._kernels.quantize, slice(None), flat, slot, self._digits)
+            return
+        # Two digits a word: the second half of the bucket goes on top of the first, in the message itself.
+        words = unviewed(slot.words[self._header_size :].view(-1, ROW))
+        half = self.layout.num_rows // 2
+        self._quantize_rows(self._kernels.quantize, slice(half), flat, slot, words)
+        self._quantize_rows(self._kernels.quantize_onto, slice(half, None), flat, slot, words)
 
     def decode(self, message: torch.Tensor, out: torch.Tensor, slot_number: int = 0) -> None:
         """Write the average over the ranks to `out` fp32 [rows, 128] from the summed message.

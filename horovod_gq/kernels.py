@@ -14,9 +14,12 @@ import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import torch
+
+from horovod_gq.layout import ROW
 
 Kernel = Callable[..., Any]
 
@@ -42,82 +45,79 @@ def half_lanes(wire_bits: int) -> int:
     return word - (1 << 32)  # the top bit is always set
 
 
-def quantize_nearest(
-    gradient: torch.Tensor,
-    residual: torch.Tensor,
-    inverse_step: torch.Tensor,
-    step: torch.Tensor,
-    limit: torch.Tensor,
-    digit_units: torch.Tensor,
-    digits: torch.Tensor,
-    row_statistic: torch.Tensor,
-) -> None:
-    """Round gradient + residual to the grid, keep what was lost, and measure the magnitude.
+@functools.cache
+def make_quantize(rounding: str, shift: int = 0) -> Kernel:
+    """Return quantize(...): round gradient + residual to the grid, keep what was lost, measure the magnitude.
 
     x = g + r, q = clip(round(x / step), -L, L), r' = x - q step. Since q step is x rounded to a multiple of
     step, r' is exact in fp32 for all |x| <= L step; beyond, it holds what clipping cut off.
+
+    With rounding "stochastic" q = clip(floor(x / step + u), -L, L), u uniform in [0, 1): unbiased while not
+    clipped (QSGD, Alistarh 2017).
 
     The statistic of a row is the sum of ceil(|x| / unit)^2, an exact integer in fp32 below 2^24, so that it
     does not depend on the order of summation: every kernel derives the same scale. Any nonzero value counts.
     Regimes: zero and denormal x give q = 0 and r' = x; non-finite x, or |x| above 2^60 units, makes the
     statistic (and for non-finite x the residual) non-finite.
 
-    Args:
+    The arguments of the kernel:
         gradient: fp32 [rows, 128].
         residual: fp32 [rows, 128], mutated.
         inverse_step: fp32 [rows], 1 / step.
         step: fp32 [rows], few mantissa bits, so that q step is exact.
         limit: fp32 scalar tensor, L.
         digit_units: fp32 scalar tensor, step / unit (a power of two).
-        digits: int8 or int32 [rows, 128], mutated.
+        digits: int8 or int32 [rows, 128], mutated: set to q, or increased by q << shift where shift is not 0.
         row_statistic: fp32 [rows], mutated.
+        row_keys: int32 [rows], hash of seed, rank, tensor and row; with stochastic rounding alone.
+        step_key: int32 scalar tensor, changes every step; with stochastic rounding alone.
     """
-    total = gradient + residual
-    scaled = total * inverse_step[:, None]
-    units = torch.ceil(torch.abs(scaled) * digit_units)
-    row_statistic.copy_((units * units).sum(1))
-    quantized = torch.clamp(torch.round(scaled), -limit, limit)
-    residual.copy_(total - quantized * step[:, None])
-    digits.copy_(quantized.to(digits.dtype))
+
+    def quantize(
+        gradient: torch.Tensor,
+        residual: torch.Tensor,
+        inverse_step: torch.Tensor,
+        step: torch.Tensor,
+        limit: torch.Tensor,
+        digit_units: torch.Tensor,
+        digits: torch.Tensor,
+        row_statistic: torch.Tensor,
+        *keys: torch.Tensor,
+    ) -> None:
+        if gradient.shape[1] != ROW:  # also tells the compiler how long a row is
+            raise ValueError(f"gradient has rows of {gradient.shape[1]} values; they must have {ROW}")
+        total = gradient + residual
+        scaled = total * inverse_step[:, None]
+        units = torch.ceil(torch.abs(scaled) * digit_units)
+        row_statistic.copy_((units * units).sum(1))
+        if rounding == "nearest":
+            rounded = torch.round(scaled)
+        else:
+            rounded = torch.floor(scaled + uniform(*keys, num_columns=gradient.shape[1]))
+        quantized = torch.clamp(rounded, -limit, limit)
+        residual.copy_(total - quantized * step[:, None])
+        if shift:
+            digits.copy_(digits + (quantized.to(digits.dtype) << shift))
+        else:
+            digits.copy_(quantized.to(digits.dtype))
+
+    return quantize
 
 
-def quantize_stochastic(
-    gradient: torch.Tensor,
-    residual: torch.Tensor,
-    inverse_step: torch.Tensor,
-    step: torch.Tensor,
-    limit: torch.Tensor,
-    digit_units: torch.Tensor,
-    digits: torch.Tensor,
-    row_statistic: torch.Tensor,
-    row_keys: torch.Tensor,
-    step_key: torch.Tensor,
-) -> None:
-    """As `quantize_nearest` with q = floor(x / step + u), u uniform in [0, 1): unbiased while not clipped.
+def uniform(row_keys: torch.Tensor, step_key: torch.Tensor, *, num_columns: int) -> torch.Tensor:
+    """Return fp32 [rows, columns] in [0, 1), a hash of (row key, step key, column).
 
-    u is a hash of (row key, step key, column), so it needs no generator state and is the same on every device.
-    The mixing constants are "lowbias32" (C. Wellons, hash-prospector).
-
-    Args:
-        gradient, residual, inverse_step, step, limit, digit_units, digits, row_statistic: as above.
-        row_keys: int32 [rows], hash of seed, rank, tensor and row.
-        step_key: int32 scalar tensor, changes every step.
+    It needs no generator state and is the same on every device. The mixing constants are "lowbias32" (C. Wellons,
+    hash-prospector).
     """
-    columns = torch.arange(gradient.shape[1], dtype=torch.int32, device=gradient.device)
+    columns = torch.arange(num_columns, dtype=torch.int32, device=row_keys.device)
     mixed = (row_keys[:, None] + step_key) ^ (columns * -1640531527)[None, :]
     mixed = mixed ^ ((mixed >> 16) & 0xFFFF)
     mixed = mixed * 0x7FEB352D
     mixed = mixed ^ ((mixed >> 15) & 0x1FFFF)
     mixed = mixed * -2073254261
     mixed = mixed ^ ((mixed >> 16) & 0xFFFF)
-    uniform = ((mixed >> 8) & 0xFFFFFF).to(torch.float32) * (1.0 / 16777216.0)
-    total = gradient + residual
-    scaled = total * inverse_step[:, None]
-    units = torch.ceil(torch.abs(scaled) * digit_units)
-    row_statistic.copy_((units * units).sum(1))
-    quantized = torch.clamp(torch.floor(scaled + uniform), -limit, limit)
-    residual.copy_(total - quantized * step[:, None])
-    digits.copy_(quantized.to(digits.dtype))
+    return ((mixed >> 8) & 0xFFFFFF).to(torch.float32) * (1.0 / 16777216.0)
 
 
 def make_pack(wire_bits: int) -> Kernel:
@@ -173,6 +173,8 @@ class KernelSet:
     """The passes of one width and rounding, compiled or not."""
 
     quantize: Kernel
+    quantize_onto: Kernel
+    """As `quantize`, on top of the digits of another plane: at width 16 the words are made without packing."""
     pack: Kernel
     unpack: Kernel
     compiled: bool
@@ -181,12 +183,19 @@ class KernelSet:
 @functools.cache
 def kernel_set(wire_bits: int, rounding: str, compiled: bool, device_type: str) -> KernelSet:
     """Build the kernels; compile them where asked, checked on a small bucket, else eager with one warning."""
-    quantize = quantize_nearest if rounding == "nearest" else quantize_stochastic
-    eager = KernelSet(quantize, make_pack(wire_bits), make_unpack(wire_bits), compiled=False)
+    quantize, quantize_onto = make_quantize(rounding), make_quantize(rounding, shift=16)
+    pack, unpack = make_pack(wire_bits), make_unpack(wire_bits)
+    eager = KernelSet(quantize, quantize_onto, pack, unpack, compiled=False)
     if not compiled:
         return eager
     try:
-        built = KernelSet(_compile(quantize), _compile(eager.pack), _compile(eager.unpack), compiled=True)
+        built = KernelSet(
+            _compile(quantize),
+            _compile(quantize_onto, max_reads=2),
+            _compile(pack),
+            _compile(unpack),
+            compiled=True,
+        )
         for num_rows in (4, 12):
             _exercise(built, wire_bits, rounding, num_rows * num_planes(wire_bits), torch.device(device_type))
     except Exception as error:  # noqa: BLE001 - torch.compile raises any of its backends' exceptions
@@ -196,33 +205,47 @@ def kernel_set(wire_bits: int, rounding: str, compiled: bool, device_type: str) 
     return built
 
 
-@functools.cache
-def _compile(function: Kernel) -> Kernel:
+def _compile(function: Kernel, max_reads: int = 1) -> Kernel:
+    """Compile one kernel for any number of rows.
+
+    torch keeps its compiled variants, at most a few, by code object, which all closures of a `def` share: a copy
+    of the code gives each kernel a store of its own. Gradients are off in every call, because a variant is
+    compiled for one grad mode, and hooks and user code run in different ones.
+    """
+    code = function.__code__.replace()
+    own = FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
     # Inductor would compute g + r once for the row statistic and once for the digits, in two passes over memory.
-    # Told to keep every value of more than one read, it fuses both into one pass (a third less time).
-    return torch.compile(function, fullgraph=True, options={"realize_reads_threshold": 1})
+    # Told to keep every value of more than `max_reads` reads, it fuses both into one pass (a third less time).
+    options: dict[str, Any] = {"realize_reads_threshold": max_reads}
+    compiled = torch.compile(own, fullgraph=True, dynamic=True, options=options)
+
+    def run(*tensors: torch.Tensor) -> None:
+        with torch.no_grad():
+            compiled(*tensors)
+
+    return run
 
 
 def _exercise(kernels: KernelSet, wire_bits: int, rounding: str, num_rows: int, device: torch.device) -> None:
     """Run every kernel once on zeros: this is when compilation happens, with the row count left symbolic."""
     planes = num_planes(wire_bits)
-    gradient, residual, out = (torch.zeros(num_rows, 128, device=device) for _ in range(3))
+    gradient, residual, out = (torch.zeros(num_rows, ROW, device=device) for _ in range(3))
     steps, inverse_steps, statistic = (torch.ones(num_rows, device=device) for _ in range(3))
-    digits = torch.zeros(num_rows, 128, dtype=digit_dtype(wire_bits), device=device)
+    digits = torch.zeros(num_rows, ROW, dtype=digit_dtype(wire_bits), device=device)
     words = torch.zeros(num_rows * 4 * wire_bits, dtype=torch.int32, device=device)
     keys: tuple[torch.Tensor, ...] = ()
     if rounding == "stochastic":
-        keys = (torch.zeros(num_rows, dtype=torch.int32, device=device), words[0])
-    fields = words.view(field_dtype(wire_bits)).view(-1, 128)
+        row_keys = torch.zeros(num_rows, dtype=torch.int32, device=device)
+        keys = (row_keys, torch.zeros((), dtype=torch.int32, device=device))
+    fields = words.view(field_dtype(wire_bits)).view(-1, ROW)
     packable, scale = digits.view(torch.int32).view(planes, -1), steps.view(planes, -1)
-    unpacked = out.view(planes, -1, 128)
-    for tensor in (gradient, residual, steps, inverse_steps, statistic, digits, words, fields, *keys[:1]):
-        torch._dynamo.maybe_mark_dynamic(tensor, 0)
-    for tensor in (packable, scale, unpacked):
-        torch._dynamo.maybe_mark_dynamic(tensor, 1)
-    one = torch.ones((), device=device)
+    unpacked = out.view(planes, -1, ROW)
+    limit, units = torch.ones((), device=device), torch.ones((), device=device)
     shifts = torch.arange(planes, dtype=torch.int32, device=device).view(-1, 1, 1) * wire_bits
-    with torch.no_grad():
-        kernels.quantize(gradient, residual, inverse_steps, steps, one, one, digits, statistic, *keys)
-        kernels.pack(packable, words)
-        kernels.unpack(fields, shifts, scale, unpacked)
+    kernels.quantize(gradient, residual, inverse_steps, steps, limit, units, digits, statistic, *keys)
+    if wire_bits == 16:
+        kernels.quantize_onto(
+            gradient, residual, inverse_steps, steps, limit, units, digits, statistic, *keys
+        )
+    kernels.pack(packable, words)
+    kernels.unpack(fields, shifts, scale, unpacked)

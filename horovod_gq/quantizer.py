@@ -11,7 +11,7 @@ import torch
 
 from horovod_gq import scale as scales
 from horovod_gq.config import GQConfig, num_levels
-from horovod_gq.kernels import digit_dtype, kernel_set, num_planes
+from horovod_gq.kernels import Kernel, kernel_set, num_planes
 from horovod_gq.layout import ROW, BucketLayout
 from horovod_gq.scale import SharedScale
 
@@ -145,11 +145,29 @@ class Quantizer(ABC):
         if self.config.rounding == "stochastic":
             keys = row_keys(self.layout, self.config.seed, self.rank).to(device)
             self._keys = (keys, self._step_key)
-        self._digits = torch.zeros(rows, ROW, dtype=digit_dtype(self.wire_bits), device=device)
 
     @abstractmethod
     def num_message_words(self) -> int:
         """Int32 words of the message that `encode` returns in the steady state."""
+
+    @abstractmethod
+    def _make_digits(self, flat: torch.Tensor, slot: Slot) -> None:
+        """Quantize `flat` with the steps of the slot; mutates residual, row statistic and digits."""
+
+    def _quantize_rows(
+        self, kernel: Kernel, rows: slice, flat: torch.Tensor, slot: Slot, digits: torch.Tensor
+    ) -> None:
+        """Run `kernel` on some rows of the bucket; `digits` are those of these rows."""
+        sources = (flat, self.residual, self._inverse_steps, slot.row_steps)
+        kernel(
+            *(unviewed(tensor[rows]) for tensor in sources),
+            self._limit,
+            self._digit_units,
+            digits,
+            unviewed(self._row_statistic[rows]),
+            *(unviewed(keys[rows]) for keys in self._keys[:1]),
+            *self._keys[1:],
+        )
 
     def start(self, flat: torch.Tensor, slot: Slot) -> bool:
         """Begin a step: make the fp32 message in warm-up and return True, else quantize `flat` and return False.
@@ -186,17 +204,7 @@ class Quantizer(ABC):
         if self._keys:
             # Weyl sequence: the finalizer in the kernel does the mixing.
             self._step_key.fill_(wrap_int32(self.num_steps * 0x6C8E9CF5))
-        self._kernels.quantize(
-            unviewed(flat),
-            self.residual,
-            self._inverse_steps,
-            slot.row_steps,
-            self._limit,
-            self._digit_units,
-            self._digits,
-            self._row_statistic,
-            *self._keys,
-        )
+        self._make_digits(flat, slot)
         self._row_statistic64.copy_(self._row_statistic)
         self._sum_squares.zero_().index_add_(0, self._row_owners, self._row_statistic64)
         if not self.config.error_feedback:

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from horovod_gq import scale as scales
-from horovod_gq.kernels import field_dtype, half_lanes
+from horovod_gq.kernels import digit_dtype, field_dtype, half_lanes
 from horovod_gq.layout import ROW
-from horovod_gq.quantizer import Quantizer, row_keys, unviewed
+from horovod_gq.quantizer import Quantizer, Slot, row_keys, unviewed
 
 NONFINITE_CODE = 255
 """Code of a step index that marks a tensor with a non-finite value."""
@@ -40,7 +40,9 @@ class ScatterCodec(Quantizer):
         chunk, device = self._chunk_rows, self.device
         self.reduce_residual = torch.zeros(chunk, ROW, device=device)
         self._average, self._decoded = (torch.zeros(chunk, ROW, device=device) for _ in range(2))
-        self._chunk_digits = torch.zeros(chunk, ROW, dtype=self._digits.dtype, device=device)
+        dtype = digit_dtype(self.wire_bits)
+        self._digits = torch.zeros(rows, ROW, dtype=dtype, device=device)
+        self._chunk_digits = torch.zeros(chunk, ROW, dtype=dtype, device=device)
         self._chunk_statistic, self._chunk_inverse, self._chunk_steps = (
             torch.zeros(chunk, device=device) for _ in range(3)
         )
@@ -86,6 +88,9 @@ class ScatterCodec(Quantizer):
             rows = slice(chunk * self._chunk_rows, (chunk + 1) * self._chunk_rows)
             self._write_chunk(self._digits[rows], codes[self._segment_tensors[chunk]], message)
         return slot.words.view(self.workers, -1)
+
+    def _make_digits(self, flat: torch.Tensor, slot: Slot) -> None:
+        self._quantize_rows(self._kernels.quantize, slice(None), flat, slot, self._digits)
 
     def reduce(self, received: torch.Tensor) -> torch.Tensor:
         """Average this rank's chunk over the messages of all ranks, int32 [N, chunk words], and requantize it.
