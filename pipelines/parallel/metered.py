@@ -18,6 +18,21 @@ def seconds_now(device: torch.device) -> float:
     return time.perf_counter()
 
 
+def ring_sum(workers: int) -> float:
+    """Bytes a worker sends for each byte of payload in a ring all-reduce (Patarasuk & Yuan 2009)."""
+    return 2 * (workers - 1) / workers
+
+
+def ring_gather(workers: int) -> float:
+    """As above in a ring all-gather: each worker's payload passes every link but one."""
+    return workers - 1
+
+
+def all_to_all(workers: int) -> float:
+    """As above in an all-to-all: a worker keeps its own row."""
+    return (workers - 1) / workers
+
+
 class CostMeter:
     """Adds up seconds and bytes until `take`; `device` is synchronized at both ends of a measured part."""
 
@@ -25,6 +40,13 @@ class CostMeter:
         self.device = device
         self.encode_seconds = self.decode_seconds = self.communication_seconds = 0.0
         self.wire_bytes = 0
+        self.sent_bytes = 0.0
+
+    def count(self, tensor: torch.Tensor, sent_per_byte: float) -> None:
+        """Count a payload handed to a collective that makes a worker send so many bytes for each of it."""
+        payload = tensor.numel() * tensor.element_size()
+        self.wire_bytes += payload
+        self.sent_bytes += payload * sent_per_byte
 
     @contextmanager
     def encoding(self) -> Iterator[None]:
@@ -56,9 +78,11 @@ class CostMeter:
             decode_seconds=self.decode_seconds,
             communication_seconds=self.communication_seconds,
             wire_bytes=self.wire_bytes,
+            sent_bytes=self.sent_bytes,
         )
         self.encode_seconds = self.decode_seconds = self.communication_seconds = 0.0
         self.wire_bytes = 0
+        self.sent_bytes = 0.0
         return cost
 
 
@@ -75,14 +99,14 @@ class Compression(Protocol):
 class MeteredCompression:
     """Wraps a compression; every strategy that goes through the stock optimizer is measured alike."""
 
-    def __init__(self, inner: Compression, meter: CostMeter) -> None:
-        self.inner, self.meter = inner, meter
+    def __init__(self, inner: Compression, meter: CostMeter, workers: int) -> None:
+        self.inner, self.meter, self.workers = inner, meter, workers
 
     def compress(self, tensor: torch.Tensor) -> tuple[torch.Tensor, Any]:
         """Compress `tensor` with the inner compression, on the clock."""
         with self.meter.encoding():
             compressed, ctx = self.inner.compress(tensor)
-        self.meter.wire_bytes += compressed.numel() * compressed.element_size()
+        self.meter.count(compressed, ring_sum(self.workers))
         return compressed, ctx
 
     def decompress(self, tensor: torch.Tensor, ctx: Any) -> torch.Tensor:
@@ -112,16 +136,15 @@ class MeteredCollectives:
 
     def start_sum(self, tensor: torch.Tensor, name: str) -> MeteredPending:
         """Sum over the ranks, in place."""
-        return self._under_way(tensor, self._inner.start_sum(tensor, self._scope + name))
+        self._meter.count(tensor, ring_sum(self.workers))
+        return MeteredPending(self._inner.start_sum(tensor, self._scope + name), self._meter)
 
     def start_all_to_all(self, tensor: torch.Tensor, name: str) -> MeteredPending:
         """Send row k of `tensor` [N, ...] to rank k; the result's row k came from rank k."""
-        return self._under_way(tensor, self._inner.start_all_to_all(tensor, self._scope + name))
+        self._meter.count(tensor, all_to_all(self.workers))
+        return MeteredPending(self._inner.start_all_to_all(tensor, self._scope + name), self._meter)
 
     def start_all_gather(self, tensor: torch.Tensor, name: str) -> MeteredPending:
         """Gather `tensor` of every rank; the result is [N, ...] in the order of the ranks."""
-        return self._under_way(tensor, self._inner.start_all_gather(tensor, self._scope + name))
-
-    def _under_way(self, tensor: torch.Tensor, pending: Pending) -> MeteredPending:
-        self._meter.wire_bytes += tensor.numel() * tensor.element_size()
-        return MeteredPending(pending, self._meter)
+        self._meter.count(tensor, ring_gather(self.workers))
+        return MeteredPending(self._inner.start_all_gather(tensor, self._scope + name), self._meter)

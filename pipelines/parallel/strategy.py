@@ -34,6 +34,8 @@ class StepCost:
     """Seconds that the worker was blocked on collectives: the exposed communication."""
     wire_bytes: int
     """Payload that the worker handed to the collectives, headers and scales included."""
+    sent_bytes: float
+    """What of it, and of the others' payload, a ring makes the worker send (`pipelines.parallel.metered`)."""
 
 
 class Strategy(ABC):

@@ -32,8 +32,9 @@ class SynchronousStrategy(Strategy):
     ) -> torch.optim.Optimizer:
         """Wrap `optimizer` in Horovod's; from now on each backward pass starts the sums."""
         compression, self.operation = self.make_compression(model)
+        workers = hvd.size() if collectives is None else collectives.workers
         self.meter = CostMeter(next(model.parameters()).device)
-        self.compression = MeteredCompression(compression, self.meter)
+        self.compression = MeteredCompression(compression, self.meter, workers)
         self.named = [(scope + name, parameter) for name, parameter in model.named_parameters()]
         self.collectives = collectives
         # Horovod's optimizer is a new one with a state of its own; the one passed in is spent.

@@ -28,7 +28,7 @@ class Block:
     encode_seconds: float
     decode_seconds: float
     payload_bytes: float
-    """Payload that the worker handed to the collectives."""
+    """What of the collectives' payload the worker has to send, by the algorithm of each."""
     interface_bytes: float
     """Bytes that its network interface sent: payload, headers, acknowledgements and Horovod's negotiation."""
 
@@ -77,7 +77,7 @@ class Contender:
             step_seconds=seconds / num_steps,
             encode_seconds=cost.encode_seconds / num_steps if cost else 0.0,
             decode_seconds=cost.decode_seconds / num_steps if cost else 0.0,
-            payload_bytes=cost.wire_bytes / num_steps if cost else 0.0,
+            payload_bytes=cost.sent_bytes / num_steps if cost else 0.0,
             interface_bytes=sent / num_steps,
         )
 

@@ -1,6 +1,6 @@
 """A policy that chooses the wire format of each bucket from measured exchanges."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -114,11 +114,10 @@ class Auto(Strategy):
         cost = self.meter.take()
         encode, decode = self.timings.encode_seconds, self.timings.decode_seconds
         self.timings.reset()
-        return StepCost(
+        return replace(
+            cost,
             encode_seconds=cost.encode_seconds + encode,
             decode_seconds=cost.decode_seconds + decode,
-            communication_seconds=cost.communication_seconds,
-            wire_bytes=cost.wire_bytes,
         )
 
     def state_dict(self) -> dict[str, Any]:

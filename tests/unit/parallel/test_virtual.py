@@ -21,6 +21,8 @@ def test_collectives_of_three_workers() -> None:
         assert pending.wait() is total, "in place"
         cost = meter.take()
         assert cost.wire_bytes == 3 * 12
+        # Two thirds of the payload in each of the two halves of the sum, all of it to two others, two of three rows.
+        assert cost.sent_bytes == pytest.approx(4 / 3 * 12 + 2 * 12 + 2 / 3 * 12)
         assert cost.communication_seconds > 0.0
         assert meter.take().wire_bytes == 0
         return total, gathered, swapped
