@@ -1,0 +1,59 @@
+"""A tiny but real `dvc repro sweep/dvc.yaml`: two emulated nodes, real horovodrun, the kernel's counters."""
+
+import re
+
+import pytest
+
+from tests.pipeline.workspace import Workspace, stages_run
+
+MODEL = "densenet22"
+METHODS = ["sdp", "gq8_bucketed"]
+
+
+@pytest.fixture(scope="module")
+def workspace(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = Workspace(tmp_path_factory.mktemp("checkout"))
+    workspace.set_params(
+        prepare__train_limit=200,
+        prepare__test_limit=50,
+        # Wide, so that a step moves a megabyte and framing is a small part of it.
+        densenet__growth_rate=48,
+        sweep__models=[MODEL],
+        sweep__links=["100mbit"],
+        sweep__methods=METHODS,
+        sweep__batch_size=4,
+        sweep__warmup_steps=2,
+        sweep__rounds=3,
+        sweep__steps_per_round=2,
+    )
+    workspace.commit("tiny sweep")
+    output = workspace.run("dvc", "repro", "sweep/dvc.yaml")
+    stages = [stage.removeprefix("sweep/dvc.yaml:") for stage in stages_run(output)]
+    assert stages == ["prepare", f"sweep@{MODEL}-100mbit", "sweep_summary"]
+    return workspace
+
+
+def test_every_method_has_a_row(workspace: Workspace) -> None:
+    rows = workspace.json("results/sweep.json")
+    assert [(row["method"], row["workers"]) for row in rows] == [("alone", 1), *((m, 2) for m in METHODS)]
+    assert all(row["timed_steps"] == 6 and row["step_seconds_median"] > 0 for row in rows)
+    assert {row["wire_bits"] for row in rows} == {None, 8}
+
+
+def test_counted_and_expected_bytes_agree(workspace: Workspace) -> None:
+    for row in workspace.json("results/sweep.json")[1:]:
+        expected = row["wire_bytes_expected_per_step"]
+        assert expected > 100_000
+        assert row["wire_bytes_counted_per_step"] == pytest.approx(expected, rel=0.05)
+
+
+def test_no_exchange_is_faster_than_its_link(workspace: Workspace) -> None:
+    """A step lasts at least as long as its bytes at 100 Mbit/s, but for the bucket that passes at once."""
+    for row in workspace.json("results/sweep.json")[1:]:
+        wire_seconds = 8 * row["wire_bytes_expected_per_step"] / 100e6
+        assert row["step_seconds_median"] >= 0.95 * wire_seconds
+
+
+def test_the_table_has_a_line_for_every_row(workspace: Workspace) -> None:
+    table = (workspace.folder / "results/sweep.md").read_text(encoding="utf-8")
+    assert len(re.findall(rf"^\| {MODEL} \|", table, re.MULTILINE)) == 1 + len(METHODS)
