@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro sweep test lint format ui bench clean
+.PHONY: help setup repro sweep convergence test lint format ui bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ repro: $(READY) ## rerun the whole study (dvc repro); open results/report.html a
 
 sweep: $(READY) ## time every method on emulated slow links (root or user namespaces; takes about an hour)
 	@$(BIN)/dvc repro sweep/dvc.yaml
+
+convergence: $(READY) ## train a small model by every method, at 2 to 64 workers, and test for the same accuracy
+	@$(BIN)/dvc repro convergence/dvc.yaml
 
 test: $(READY) ## run the test suite: unit, parallel (two Horovod ranks), pipeline (a tiny dvc repro)
 	@$(BIN)/python -m pytest tests

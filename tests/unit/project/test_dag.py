@@ -10,9 +10,10 @@ from tests.imports import PACKAGES, ROOT, imported_modules, project_files
 
 STAGES: dict[str, Any] = {
     name: stage
-    for file in ("dvc.yaml", "sweep/dvc.yaml")
+    for file in ("dvc.yaml", "sweep/dvc.yaml", "convergence/dvc.yaml")
     for name, stage in load_yaml(ROOT / file)["stages"].items()
 }
+MODULES = {name: stage["cmd"].split()[2].removeprefix("stages.") for name, stage in STAGES.items()}
 # It holds a docstring and nothing else; the stages' own __init__ only changes how Ctrl-C looks.
 UNLISTED = {ROOT / "pipelines/__init__.py", ROOT / "stages/__init__.py"}
 
@@ -28,7 +29,7 @@ def covers(dependency: str, file: Path) -> bool:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_imported_file_is_a_dependency(stage: str) -> None:
-    files = project_files(ROOT / "stages" / f"{stage}.py") - UNLISTED
+    files = project_files(ROOT / "stages" / f"{MODULES[stage]}.py") - UNLISTED
     missing = [
         str(file.relative_to(ROOT))
         for file in files
@@ -39,7 +40,7 @@ def test_every_imported_file_is_a_dependency(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_code_dependency_is_imported(stage: str) -> None:
-    files = project_files(ROOT / "stages" / f"{stage}.py")
+    files = project_files(ROOT / "stages" / f"{MODULES[stage]}.py")
     idle = [d for d in code_dependencies(stage) if not any(covers(d, file) for file in files)]
     assert not idle, f"remove from the deps of {stage} in its dvc.yaml: {idle}"
 
@@ -54,5 +55,10 @@ def test_the_unlisted_files_change_no_result() -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_is_named_like_its_module(stage: str) -> None:
-    assert STAGES[stage]["cmd"].startswith(f"python -m stages.{stage}")
+def test_a_stage_runs_a_module_of_stages(stage: str) -> None:
+    assert STAGES[stage]["cmd"].startswith(f"python -m stages.{MODULES[stage]}")
+
+
+@pytest.mark.parametrize("stage", load_yaml(ROOT / "dvc.yaml")["stages"])
+def test_a_stage_of_the_main_dag_is_named_like_its_module(stage: str) -> None:
+    assert MODULES[stage] == stage

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from pipelines.config import load_yaml
 from pipelines.config.loader import from_mapping
+from pipelines.convergence import ConvergenceConfig
 from pipelines.data.config import PrepareConfig
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.models.config import DenseNetConfig
@@ -31,6 +32,7 @@ SECTIONS = {
     "evaluate": EvaluateConfig,
     "speedup": SpeedupConfig,
     "sweep": SweepConfig,
+    "convergence": ConvergenceConfig,
     "tracking": TrackingConfig,
 }
 SCALES = sorted(path.stem for path in (ROOT / "conf/scale").glob("*.yaml"))

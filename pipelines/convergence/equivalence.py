@@ -1,0 +1,66 @@
+"""Is a method's accuracy the reference's? Paired differences, confidence interval, equivalence test."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import t as student
+
+from pipelines.results import Row
+
+SIGNIFICANCE = 0.05
+
+
+def paired_equivalence(differences: Sequence[float], margin: float) -> Row:
+    """Compare two methods by the paired differences of their accuracies, one a seed.
+
+    Two one-sided t tests (Schuirmann 1987): the methods are equivalent at level 0.05 when both "the difference is at
+    most -margin" and "at least margin" are rejected. The interval is the two-sided 95 % one. Where all differences
+    are equal there is no spread to test against, and the difference itself decides.
+
+    Args:
+        differences: at least two, in points.
+        margin: in points, above 0.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    mean, freedom = float(values.mean()), len(values) - 1
+    error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    half_width = error * float(student.ppf(1 - SIGNIFICANCE / 2, freedom))
+    if error > 0:
+        below = student.sf((mean + margin) / error, freedom)
+        above = student.cdf((mean - margin) / error, freedom)
+        p_value = float(max(below, above))
+    else:
+        p_value = 0.0 if abs(mean) < margin else 1.0
+    return {
+        "difference_points": mean,
+        "difference_low_points": mean - half_width,
+        "difference_high_points": mean + half_width,
+        "margin_points": margin,
+        "equivalence_p_value": p_value,
+        "equivalent": p_value < SIGNIFICANCE,
+    }
+
+
+def parity_rows(runs: Sequence[Row], reference: str, margin: float) -> list[Row]:
+    """Return a row a method from the rows of all epochs: the last epochs' test accuracies, paired by seed."""
+    last = {(row["method"], row["seed"]): row for row in sorted(runs, key=lambda row: int(row["epoch"]))}
+    seeds = [seed for method, seed in last if method == reference]
+    rows = []
+    for method in dict.fromkeys(method for method, _ in last if method != reference):
+        pairs = [(last[method, seed], last[reference, seed]) for seed in seeds]
+        mine, theirs = (np.array([100 * pair[k]["test_accuracy"] for pair in pairs]) for k in (0, 1))
+        first = pairs[0][0]
+        rows.append(
+            {
+                **{key: first[key] for key in ("model", "method", "workers", "steps", "global_batch_size")},
+                "reference": reference,
+                "num_seeds": len(seeds),
+                "test_accuracy_mean": float(mine.mean()) / 100,
+                "test_accuracy_std": float(mine.std(ddof=1)) / 100,
+                "reference_accuracy_mean": float(theirs.mean()) / 100,
+                "reference_accuracy_std": float(theirs.std(ddof=1)) / 100,
+                **paired_equivalence((mine - theirs).tolist(), margin),
+                "commit": first["commit"],
+            }
+        )
+    return rows

@@ -1,0 +1,122 @@
+"""One worker of a convergence run, over Horovod or among virtual workers."""
+
+import time
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from horovod_gq.collectives import Collectives
+from pipelines.convergence.job import ConvergenceJob
+from pipelines.data import Batches, PreparedData
+from pipelines.errors import UserError
+from pipelines.models import build_model
+from pipelines.parallel import strategies  # noqa: F401  registers the strategies
+from pipelines.parallel.strategy import build_strategy
+from pipelines.results import Row
+from pipelines.training import build_optimizer, learning_rate_at, predict_logits, set_learning_rate
+
+CPU = torch.device("cpu")
+
+
+def make_model(job: ConvergenceJob, seed: int, data: PreparedData) -> nn.Module:
+    """Build the model that all workers of a run start from.
+
+    Not for several threads at once: initial weights are drawn from torch's one global generator.
+    """
+    return build_model(
+        job.convergence.model,
+        num_channels=data.num_channels,
+        num_classes=data.num_classes,
+        image_size=data.image_size,
+        densenet=job.densenet,
+        seed=seed,
+    ).train()
+
+
+def train_replica(
+    job: ConvergenceJob,
+    seed: int,
+    data: PreparedData,
+    model: nn.Module,
+    collectives: Collectives,
+    *,
+    virtual: bool,
+) -> list[Row]:
+    """Train one worker's replica `model`, in place; returns a row an epoch (the same scores on every worker).
+
+    A row's `sent_megabytes` is what this worker has sent so far, `seconds` the time since the first step.
+    Raises UserError where the loss stops being finite.
+    """
+    recipe = job.recipe_of(seed)
+    strategy, _ = build_strategy(job.method, job.params)
+    link = collectives if virtual else None
+    optimizer = strategy.attach(model, build_optimizer(model, recipe), scope=f"seed{seed}.", collectives=link)
+    batches = Batches(
+        data.train,
+        recipe.batch_size,
+        mean=data.mean,
+        std=data.std,
+        seed=seed,
+        device=CPU,
+        augment=recipe.augment,
+        shuffle=True,
+        drop_last=True,
+        rank=collectives.rank,
+        num_workers=collectives.workers,
+    )
+    rows: list[Row] = []
+    sent_bytes, seconds = 0.0, 0.0
+    for epoch in range(recipe.epochs):
+        batches.set_epoch(epoch)
+        start, losses = time.perf_counter(), []
+        for index, (images, labels) in enumerate(batches):
+            set_learning_rate(optimizer, learning_rate_at(recipe, epoch + index / len(batches)))
+            optimizer.zero_grad()
+            loss = cross_entropy(model(images), labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            strategy.wait()
+            strategy.update()
+            losses.append(loss.detach())
+        strategy.flush()
+        seconds += time.perf_counter() - start
+        sent_bytes += strategy.step_cost().sent_bytes
+        average_buffers(model, collectives, f"seed{seed}.")
+        steps = (epoch + 1) * len(batches)
+        row: Row = {
+            "method": job.method,
+            "workers": job.workers,
+            "seed": seed,
+            "epoch": epoch + 1,
+            "steps": steps,
+        }
+        row |= {"seconds": None if virtual else seconds, "sent_megabytes": sent_bytes / 1e6}
+        rows.append(row | scores(model, data, torch.stack(losses).mean(), job))
+    return rows
+
+
+def scores(model: nn.Module, data: PreparedData, train_loss: torch.Tensor, job: ConvergenceJob) -> Row:
+    """Return the losses and the test accuracy of a replica; UserError where the training diverged."""
+    logits = predict_logits(model, data.test, data, batch_size=512, device=CPU)
+    if not bool(torch.isfinite(train_loss)):
+        raise UserError(
+            f"the training loss of {job.name} became {float(train_loss)}; "
+            f"lower recipe.learning_rate (now {job.recipe.learning_rate})"
+        )
+    return {
+        "train_loss": float(train_loss),
+        "test_loss": float(cross_entropy(logits, data.test.labels)),
+        "test_accuracy": float((logits.argmax(1) == data.test.labels).double().mean()),
+    }
+
+
+@torch.no_grad()
+def average_buffers(model: nn.Module, collectives: Collectives, scope: str) -> None:
+    """Replace the batch-norm statistics by their mean over the workers, in place."""
+    buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    if not buffers:
+        return
+    flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
+    mean = collectives.start_sum(flat, f"{scope}buffers").wait() / collectives.workers
+    for buffer, part in zip(buffers, torch.split(mean, [buffer.numel() for buffer in buffers]), strict=True):
+        buffer.copy_(part.view_as(buffer))

@@ -1,0 +1,79 @@
+"""A tiny but real `dvc repro convergence/dvc.yaml`: Horovod at two workers, the virtual cluster at four."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.config import load_section
+from pipelines.convergence import ConvergenceConfig, ConvergenceJob
+from pipelines.convergence.run import train_virtual
+from pipelines.data import load_prepared
+from pipelines.models.config import DenseNetConfig
+from pipelines.training.config import RecipeConfig
+from tests.pipeline.workspace import Workspace
+
+METHODS = ["sdp", "gq8_bucketed"]
+EPOCHS = 2
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = Workspace(tmp_path_factory.mktemp("checkout"))
+    workspace.set_params(
+        prepare__train_limit=200,
+        prepare__test_limit=60,
+        densenet__growth_rate=8,
+        convergence__model="densenet10",
+        convergence__methods=METHODS,
+        convergence__workers=[2, 4],
+        convergence__parity_methods=["gq8_bucketed"],
+        convergence__parity_seeds=2,
+        convergence__global_batch_size=32,
+        convergence__epochs=EPOCHS,
+    )
+    workspace.commit("tiny convergence")
+    workspace.run("dvc", "repro", "convergence/dvc.yaml")
+    return workspace
+
+
+def test_every_curve_is_there(workspace: Workspace) -> None:
+    rows = workspace.json("results/convergence.json")
+    cells = [(row["workers"], row["method"], row["epoch"]) for row in rows]
+    assert cells == [(n, m, epoch) for n in (2, 4) for m in METHODS for epoch in range(1, EPOCHS + 1)]
+    assert {row["seconds"] is None for row in rows if row["workers"] == 4} == {True}
+    assert all(row["seconds"] > 0 for row in rows if row["workers"] == 2)
+    for workers in (2, 4):
+        assert "<svg" in (workspace.folder / f"results/figures/convergence_{workers}.svg").read_text()
+
+
+def test_parity_counts_all_seeds(workspace: Workspace) -> None:
+    (row,) = workspace.json("results/parity.json")
+    assert (row["method"], row["reference"], row["num_seeds"]) == ("gq8_bucketed", "sdp", 2)
+    assert row["difference_low_points"] <= row["difference_points"] <= row["difference_high_points"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_virtual_workers_have_the_bits_of_two_horovod_ranks(workspace: Workspace, method: str) -> None:
+    params = workspace.folder / "params.yaml"
+    job = ConvergenceJob(
+        method=method,
+        workers=2,
+        seeds=(1,),
+        convergence=load_section(ConvergenceConfig, "convergence", params),
+        recipe=load_section(RecipeConfig, "recipe", params),
+        densenet=load_section(DenseNetConfig, "densenet", params),
+        params=params,
+        data_folder=workspace.folder / "data/prepared",
+        result_file=Path("unused.json"),
+    )
+    data = load_prepared(job.data_folder)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        virtual = train_virtual(job, 1, data)
+    finally:
+        torch.set_num_threads(threads)
+    real = [row for row in workspace.json("results/convergence.json") if row["workers"] == 2]
+    for key in ("train_loss", "test_loss", "test_accuracy"):
+        assert [row[key] for row in virtual] == [row[key] for row in real if row["method"] == method], key
