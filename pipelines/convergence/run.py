@@ -1,10 +1,7 @@
 """Run all seeds of a job: on two Horovod workers, or on N virtual ones in this process."""
 
 import copy
-import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -32,7 +29,8 @@ def run(job: ConvergenceJob, program: Sequence[str]) -> None:
     build_strategy(job.method, job.params)
     load_prepared(job.data_folder)
     if job.workers == HOROVOD_WORKERS:
-        _launch(job, program)
+        hosts = f"localhost:{HOROVOD_WORKERS}"
+        horovodrun.run(["-np", str(HOROVOD_WORKERS), "-H", hosts], program, 1, job.name)
         return
     torch.set_num_threads(1)
     data = load_prepared(job.data_folder)
@@ -69,26 +67,6 @@ def run_worker(job: ConvergenceJob) -> None:
     if hvd.rank() == 0:
         _write(job, rows)
     hvd.shutdown()
-
-
-def _launch(job: ConvergenceJob, program: Sequence[str]) -> None:
-    horovodrun_program = str(Path(sys.executable).with_name("horovodrun"))
-    hosts = f"localhost:{HOROVOD_WORKERS}"
-    process = subprocess.Popen(
-        [horovodrun_program, "--gloo", "-np", str(HOROVOD_WORKERS), "-H", hosts, sys.executable, *program],
-        env=horovodrun.worker_environment(1),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
-    try:
-        tails = horovodrun.follow(process, job.name)
-    except BaseException:
-        horovodrun.stop(process)
-        raise
-    horovodrun.check_status(process.returncode, job.name, tails)
 
 
 def _write(job: ConvergenceJob, rows: list[Row]) -> None:

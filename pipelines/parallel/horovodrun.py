@@ -1,4 +1,4 @@
-"""Follow a running `horovodrun`: its progress as a bar, its failure as one line."""
+"""Run `horovodrun` and follow it: its progress as a bar, its failure as one line."""
 
 import contextlib
 import os
@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -32,6 +34,31 @@ def worker_environment(threads_per_worker: int) -> dict[str, str]:
     environment["OMP_NUM_THREADS"] = str(threads_per_worker)
     environment[progress.ENVIRONMENT] = "1" if progress.wanted() else "0"
     return environment
+
+
+def run(options: Sequence[str], program: Sequence[str], threads_per_worker: int, description: str) -> None:
+    """Run Python with the arguments `program` on every worker that horovodrun's `options` say, and wait for it.
+
+    Raises UserError with the workers' own line when they report a user's mistake, or after the last lines of
+    their output when they fail otherwise. Whatever ends this ends the workers.
+    """
+    # The horovodrun of this very environment, not another one on the PATH.
+    horovodrun = str(Path(sys.executable).with_name("horovodrun"))
+    process = subprocess.Popen(
+        [horovodrun, "--gloo", *options, sys.executable, *program],
+        env=worker_environment(threads_per_worker),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        tails = follow(process, description)
+    except BaseException:
+        stop(process)
+        raise
+    check_status(process.returncode, description, tails)
 
 
 def follow(process: subprocess.Popen[str], description: str) -> Tails:

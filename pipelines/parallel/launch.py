@@ -1,9 +1,5 @@
 """Launch a distributed run with the real `horovodrun` and watch it."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 from pipelines.data import load_prepared
 from pipelines.models import build_model
 from pipelines.parallel import horovodrun, strategies  # noqa: F401  registers the strategies
@@ -18,21 +14,7 @@ def launch(job: Job) -> None:
     their output when they fail otherwise.
     """
     check(job)
-    process = subprocess.Popen(
-        command(job),
-        env=horovodrun.worker_environment(job.distributed.threads_per_worker),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
-    try:
-        tails = horovodrun.follow(process, job.name)
-    except BaseException:
-        horovodrun.stop(process)
-        raise
-    horovodrun.check_status(process.returncode, job.name, tails)
+    horovodrun.run(options(job), program(job), job.distributed.threads_per_worker, job.name)
 
 
 def check(job: Job) -> None:
@@ -50,16 +32,14 @@ def check(job: Job) -> None:
     )
 
 
-def command(job: Job) -> list[str]:
-    """Return the horovodrun command line of `job`; a user may run the same by hand."""
+def options(job: Job) -> list[str]:
+    """Return horovodrun's options for `job`; a user may give the same by hand."""
     config = job.distributed
-    # The horovodrun of this very environment, not another one on the PATH.
-    program = str(Path(sys.executable).with_name("horovodrun"))
     interface = ["--network-interfaces", config.network_interface] if config.network_interface else []
-    worker = [sys.executable, "-m", "stages.distributed", "--model", job.model, "--method", job.method]
-    return [
-        *(program, "--gloo", "-np", str(config.workers), "-H", config.host_slots),
-        *interface,
-        *worker,
-        *("--params", str(job.params)),
-    ]
+    return ["-np", str(config.workers), "-H", config.host_slots, *interface]
+
+
+def program(job: Job) -> list[str]:
+    """Return the arguments of a worker's Python."""
+    worker = ["-m", "stages.distributed", "--model", job.model, "--method", job.method]
+    return [*worker, "--params", str(job.params)]
