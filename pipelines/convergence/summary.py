@@ -16,7 +16,7 @@ def summarise(config: ConvergenceConfig) -> None:
     rows: list[Row] = []
     for workers in config.workers:
         mine = [row for method in config.methods for row in read_json(RUNS / f"{method}-{workers}.json")]
-        draw_curves(mine, RESULTS / f"figures/convergence_{workers}.svg")
+        draw_curves(mine, RESULTS / f"convergence_{workers}.svg")
         rows += mine
     write_json(RESULTS / "convergence.json", rows)
     methods = (config.parity_reference, *config.parity_methods)

@@ -26,8 +26,8 @@ def summarise(config: SweepConfig) -> None:
     write_json(RESULTS / "sweep.json", rows)
     (RESULTS / "sweep.md").write_text("\n".join(table(rows)) + "\n", encoding="utf-8")
     fewest = [row for row in rows if row["workers"] in (1, min(config.workers))]
-    draw_steps(fewest, RESULTS / "figures/sweep_steps.svg")
-    draw_acceleration(fewest, RESULTS / "figures/sweep_acceleration.svg")
+    draw_steps(fewest, RESULTS / "sweep_steps.svg")
+    draw_acceleration(fewest, RESULTS / "sweep_acceleration.svg")
 
 
 def ratio_to_reference(row: Row, rows: list[Row]) -> float | None:

@@ -44,7 +44,7 @@ def test_every_curve_is_there(workspace: Workspace) -> None:
     assert {row["seconds"] is None for row in rows if row["workers"] == 4} == {True}
     assert all(row["seconds"] > 0 for row in rows if row["workers"] == 2)
     for workers in (2, 4):
-        assert "<svg" in (workspace.folder / f"results/figures/convergence_{workers}.svg").read_text()
+        assert "<svg" in (workspace.folder / f"results/convergence_{workers}.svg").read_text()
 
 
 def test_parity_counts_all_seeds(workspace: Workspace) -> None:

@@ -108,4 +108,4 @@ def test_the_summary_writes_rows_table_and_figures(tmp_path: Path, monkeypatch: 
     assert len(lines) == 2 + len(rows)
     assert len({line.count("|") for line in lines}) == 1
     for name in ("sweep_steps", "sweep_acceleration"):
-        assert "<svg" in (tmp_path / f"results/figures/{name}.svg").read_text()
+        assert "<svg" in (tmp_path / f"results/{name}.svg").read_text()
