@@ -1,6 +1,7 @@
 """Holds a cluster with a command running on each node, for tests that end this process from outside."""
 
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -15,6 +16,8 @@ def sleeps(pid: int) -> bool:
         return False
 
 
+# A test suite that was started in the background ignores Ctrl-C, and hands that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with EmulatedCluster() as cluster, cluster.started(["sh", "-c", "ssh node1 sleep 1000 & sleep 1000"]):
     members: list[int] = []
     while sum(map(sleeps, members)) < 2:
