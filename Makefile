@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: help setup repro sweep convergence test lint format ui bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv, install the pinned packages, build Horovod once (cached wheel)
 
@@ -29,7 +29,7 @@ sweep: $(READY) ## time every method on emulated slow links (root or user namesp
 convergence: $(READY) ## train a small model by every method, at 2 to 64 workers, and test for the same accuracy
 	@$(BIN)/dvc repro convergence/dvc.yaml
 
-test: $(READY) ## run the test suite: unit, parallel (two Horovod ranks), pipeline (a tiny dvc repro)
+test: $(READY) ## run the test suite: unit, parallel (two Horovod ranks), cluster (emulated nodes), pipeline (tiny dvc repros)
 	@$(BIN)/python -m pytest tests
 
 lint: $(READY) ## ruff (style, format) and strict mypy
