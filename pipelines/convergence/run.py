@@ -27,13 +27,12 @@ def run(job: ConvergenceJob, program: Sequence[str]) -> None:
     Raises UserError where a method cannot carry the workers, or with the line of the worker that failed.
     """
     build_strategy(job.method, job.params)
-    load_prepared(job.data_folder)
+    data = load_prepared(job.data_folder)
     if job.workers == HOROVOD_WORKERS:
         hosts = f"localhost:{HOROVOD_WORKERS}"
         horovodrun.run(["-np", str(HOROVOD_WORKERS), "-H", hosts], program, 1, job.name)
         return
     torch.set_num_threads(1)
-    data = load_prepared(job.data_folder)
     rows: list[Row] = []
     for seed in tqdm(job.seeds, desc=job.name, unit="run", disable=None):
         rows += train_virtual(job, seed, data)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from pipelines.figures import GREY, color_of, figure
 from pipelines.results import Row
-from pipelines.sweep.rows import ALONE
+from pipelines.sweep.rows import ALONE, ratio_to_reference
 
 PANEL_WIDTH = 3.2  # inches
 BAR_HEIGHT = 0.24
@@ -59,7 +59,9 @@ def draw_acceleration(rows: list[Row], path: Path) -> None:
         for axis, link in zip(panels, links, strict=True):
             for index, method in enumerate(methods):
                 points = [
-                    _point(row, rows) for row in rows if row["method"] == method and row["link"] == link
+                    (row["wire_bytes_expected_per_step"] / 1e3, ratio_to_reference(row, rows))
+                    for row in rows
+                    if row["method"] == method and row["link"] == link
                 ]
                 marker = markers[index // 7 % len(markers)]
                 axis.plot(*zip(*points, strict=True), marker, color=color_of(index), label=method)
@@ -71,13 +73,3 @@ def draw_acceleration(rows: list[Row], path: Path) -> None:
         panels[0].set_ylabel("step of sdp over step of the method")
         handles, labels = panels[0].get_legend_handles_labels()
         drawing.legend(handles, labels, loc="outside lower center", ncols=6)
-
-
-def _point(row: Row, rows: list[Row]) -> tuple[float, float]:
-    """Return kB per step and the acceleration over sdp of one row."""
-    reference = next(
-        other["step_seconds_median"]
-        for other in rows
-        if other["method"] == "sdp" and other["model"] == row["model"] and other["link"] == row["link"]
-    )
-    return row["wire_bytes_expected_per_step"] / 1e3, reference / row["step_seconds_median"]

@@ -11,6 +11,8 @@ from pipelines.results import Row
 
 ALONE = "alone"
 """Name of the replica that exchanges nothing: the one-worker step, timed on all workers at once."""
+REFERENCE = "sdp"
+"""Method that the others are compared with."""
 
 
 def sweep_rows(
@@ -69,3 +71,12 @@ def slowest(gathered: Sequence[dict[str, list[tuple[float, ...]]]], method: str)
     times = np.array([worker[method] for worker in gathered], dtype=np.float64)
     worker = times[:, :, 0].argmax(axis=0)
     return np.asarray(times[worker, np.arange(times.shape[1])])
+
+
+def ratio_to_reference(row: Row, rows: list[Row]) -> float | None:
+    """Return how many times the step of `sdp` on the same model, link and workers is as long; None without one."""
+    keys = ("model", "link", "workers")
+    for other in rows:
+        if other["method"] == REFERENCE and all(other[key] == row[key] for key in keys):
+            return float(other["step_seconds_median"] / row["step_seconds_median"])
+    return None

@@ -7,9 +7,8 @@ from pathlib import Path
 from pipelines.results import Row, read_json, write_json
 from pipelines.sweep.config import SweepConfig
 from pipelines.sweep.figures import draw_acceleration, draw_steps
-from pipelines.sweep.rows import ALONE
+from pipelines.sweep.rows import ALONE, REFERENCE, ratio_to_reference
 
-REFERENCE = "sdp"
 RESULTS = Path("results")
 
 
@@ -28,15 +27,6 @@ def summarise(config: SweepConfig) -> None:
     fewest = [row for row in rows if row["workers"] in (1, min(config.workers))]
     draw_steps(fewest, RESULTS / "sweep_steps.svg")
     draw_acceleration(fewest, RESULTS / "sweep_acceleration.svg")
-
-
-def ratio_to_reference(row: Row, rows: list[Row]) -> float | None:
-    """Return how many times the step of `sdp` on the same model, link and workers is as long; None without one."""
-    keys = ("model", "link", "workers")
-    for other in rows:
-        if other["method"] == REFERENCE and all(other[key] == row[key] for key in keys):
-            return float(other["step_seconds_median"] / row["step_seconds_median"])
-    return None
 
 
 def table(rows: list[Row]) -> Iterator[str]:
