@@ -4,6 +4,7 @@ For tests, and for convergence at more workers than there are cores. Sums are ma
 deterministic, and with two workers its sums have the bits of Horovod's.
 """
 
+import os
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,51 +14,75 @@ import torch
 from horovod_gq.collectives import Collectives
 
 Result = TypeVar("Result")
-Key = tuple[str, int]
+Combine = Callable[[list[torch.Tensor]], torch.Tensor]
+
+
+class _Meeting:
+    """One collective: where the workers leave tensors for each other."""
+
+    def __init__(self) -> None:
+        self.sent: dict[int, torch.Tensor] = {}
+        self.readers = 0
+        self.complete = threading.Event()
+        self.result: torch.Tensor | None = None
 
 
 class _Board:
-    """Where the workers leave tensors for each other."""
+    """The meetings that are under way, and who may compute: as many workers as there are cores.
+
+    More would only take turns in holding Python's lock, and with 64 that takes most of the time.
+    """
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self.failed = False
-        self.changed = threading.Condition()
-        self._sent: dict[Key, dict[int, torch.Tensor]] = {}
-        self._readers: dict[Key, int] = {}
+        self.cores = threading.Semaphore(os.cpu_count() or 1)
+        self._meetings: dict[int, _Meeting] = {}
+        self._lock = threading.Lock()
 
-    def put(self, key: Key, rank: int, tensor: torch.Tensor) -> None:
-        with self.changed:
-            self._sent.setdefault(key, {})[rank] = tensor.detach().clone()
-            self.changed.notify_all()
+    def put(self, number: int, rank: int, tensor: torch.Tensor, combine: Combine) -> None:
+        """Leave a tensor; the last worker combines those of all ranks, in their order, once for all."""
+        with self._lock:
+            meeting = self._meetings.setdefault(number, _Meeting())
+            meeting.sent[rank] = tensor.detach().clone()
+            last = len(meeting.sent) == self.workers
+        if last:
+            meeting.result = combine([meeting.sent[other] for other in range(self.workers)])
+            meeting.sent.clear()
+            meeting.complete.set()
+        if self.failed:
+            meeting.complete.set()
 
-    def take(self, key: Key) -> list[torch.Tensor]:
-        """Return the tensors of all ranks, in their order; blocks until they are there."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.failed or len(self._sent[key]) == self.workers)
-            if self.failed:
-                raise RuntimeError("another worker failed")
-            tensors = [self._sent[key][rank] for rank in range(self.workers)]
-            self._readers[key] = self._readers.get(key, 0) + 1
-            if self._readers[key] == self.workers:
-                del self._sent[key], self._readers[key]
-            return tensors
+    def take(self, number: int) -> torch.Tensor:
+        """Return what was combined; blocks, and lets another worker compute, until it is there."""
+        meeting = self._meetings[number]
+        if not meeting.complete.is_set():
+            self.cores.release()
+            meeting.complete.wait()
+            self.cores.acquire()
+        if meeting.result is None:
+            raise RuntimeError("another worker failed")
+        with self._lock:
+            meeting.readers += 1
+            if meeting.readers == self.workers:
+                del self._meetings[number]
+        return meeting.result
 
     def fail(self) -> None:
-        with self.changed:
+        """Wake all who wait, now and from now on."""
+        with self._lock:
             self.failed = True
-            self.changed.notify_all()
+            for meeting in self._meetings.values():
+                meeting.complete.set()
 
 
 class _Pending:
-    def __init__(
-        self, board: _Board, key: Key, combine: Callable[[list[torch.Tensor]], torch.Tensor]
-    ) -> None:
-        self._board, self._key, self._combine = board, key, combine
+    def __init__(self, board: _Board, number: int, receive: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self._board, self._number, self._receive = board, number, receive
 
     def wait(self) -> torch.Tensor:
         """Block until all workers have started this collective; return its result."""
-        return self._combine(self._board.take(self._key))
+        return self._receive(self._board.take(self._number))
 
 
 class ThreadCollectives:
@@ -73,30 +98,30 @@ class ThreadCollectives:
 
     def start_sum(self, tensor: torch.Tensor, name: str) -> _Pending:  # noqa: ARG002
         """Sum over the workers, in place."""
-
-        def combine(tensors: list[torch.Tensor]) -> torch.Tensor:
-            tensor.copy_(tensors[0])
-            for other in tensors[1:]:
-                tensor.add_(other)
-            return tensor
-
-        return self._start("sum", tensor, combine)
+        return self._start(tensor, _sum, tensor.copy_)
 
     def start_all_to_all(self, tensor: torch.Tensor, name: str) -> _Pending:  # noqa: ARG002
         """Send row k of `tensor` [N, ...] to worker k; the result's row k came from worker k."""
-        return self._start("all_to_all", tensor, lambda tensors: torch.stack([t[self.rank] for t in tensors]))
+        return self._start(tensor, torch.stack, lambda stacked: stacked[:, self.rank].clone())
 
     def start_all_gather(self, tensor: torch.Tensor, name: str) -> _Pending:  # noqa: ARG002
         """Gather `tensor` of every worker, [N, ...]."""
-        return self._start("gather", tensor, torch.stack)
+        return self._start(tensor, torch.stack, torch.clone)
 
     def _start(
-        self, kind: str, tensor: torch.Tensor, combine: Callable[[list[torch.Tensor]], torch.Tensor]
+        self, tensor: torch.Tensor, combine: Combine, receive: Callable[[torch.Tensor], torch.Tensor]
     ) -> _Pending:
-        key = (kind, self._calls)
+        number = self._calls
         self._calls += 1
-        self._board.put(key, self.rank, tensor)
-        return _Pending(self._board, key, combine)
+        self._board.put(number, self.rank, tensor, combine)
+        return _Pending(self._board, number, receive)
+
+
+def _sum(tensors: list[torch.Tensor]) -> torch.Tensor:
+    total = tensors[0]
+    for other in tensors[1:]:
+        total.add_(other)
+    return total
 
 
 def run_workers(workers: int, work: Callable[[Collectives], Result]) -> list[Result]:
@@ -111,7 +136,8 @@ def run_workers(workers: int, work: Callable[[Collectives], Result]) -> list[Res
 
     def run(rank: int) -> None:
         try:
-            results[rank] = work(ThreadCollectives(board, rank))
+            with board.cores:
+                results[rank] = work(ThreadCollectives(board, rank))
         except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
             failures.append(error)
             board.fail()
