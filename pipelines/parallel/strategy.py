@@ -51,6 +51,9 @@ class Strategy(ABC):
     replicas_identical: ClassVar[bool] = True
     """Whether all workers hold bit-identical parameters after `flush`."""
 
+    settled = True
+    """Whether the steps to come cost what they will cost from now on; False while a policy still tries things."""
+
     def __init__(self, options: Any) -> None:
         self.options = options
 

@@ -60,6 +60,12 @@ class Contender:
         if strategy is not None:
             self.optimizer = strategy.attach(self.model, self.optimizer, scope=f"{name}.")
 
+    def warm_up(self, num_steps: int) -> None:
+        """Make at least `num_steps` steps, and more until the strategy has made its choices."""
+        self.run_block(num_steps)
+        while self.strategy is not None and not self.strategy.settled:
+            self.run_block(num_steps)
+
     def run_block(self, num_steps: int) -> Block:
         """Make `num_steps` steps and wait until all is applied; all workers call it together."""
         hvd.barrier()

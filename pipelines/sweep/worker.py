@@ -96,7 +96,7 @@ def take_turns(contenders: Sequence[Contender], job: SweepJob) -> dict[str, list
     blocks: dict[str, list[tuple[float, ...]]] = {contender.name: [] for contender in contenders}
     total = len(contenders) * (job.sweep.rounds + 1)
     for index, contender in enumerate(contenders, start=1):
-        contender.run_block(job.sweep.warmup_steps)
+        contender.warm_up(job.sweep.warmup_steps)
         report_progress(hvd.rank(), index, total)
     done = len(contenders)
     for turn in range(job.sweep.rounds):

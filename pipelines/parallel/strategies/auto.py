@@ -1,4 +1,4 @@
-"""A policy that chooses the wire format of each bucket from measured exchanges."""
+"""A policy that chooses the wire format of each bucket: measured exchanges make the plans, real steps judge them."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from horovod_gq import GQConfig
+from horovod_gq import GQConfig, num_levels
 from horovod_gq.backend import HorovodCollectives
 from horovod_gq.buckets import Bucket, build_buckets
 from horovod_gq.collectives import Collectives
@@ -18,9 +18,10 @@ from horovod_gq.updates import SynchronousUpdate
 from pipelines.config import require
 from pipelines.parallel.bucketed import check_width
 from pipelines.parallel.half import HalfExchange
-from pipelines.parallel.metered import CostMeter, MeteredCollectives
-from pipelines.parallel.policy import Cost, agree, choose, fit, measure
+from pipelines.parallel.metered import CostMeter, MeteredCollectives, seconds_now
+from pipelines.parallel.policy import agree, choose, fit, measure
 from pipelines.parallel.strategy import STRATEGIES, StepCost, Strategy
+from pipelines.parallel.trial import Trial
 
 NONE, HALF = "none", "fp16"
 
@@ -32,16 +33,19 @@ class AutoOptions:
     wire_bits: tuple[int, ...]
     """Widths of GQ that may be chosen, beside fp32 and fp16."""
     measured_steps: int
-    """First steps, in fp32, after which the formats are timed and the choice is made."""
+    """First steps, in fp32, after which single exchanges are timed in every format."""
+    trial_rounds: int
+    """Rounds in which the plans then take turns; the slow ones drop out after each."""
+    trial_steps: int
+    """Training steps that are timed in a plan's turn of the first round; every round doubles them."""
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
         allowed = f"a list of {', '.join(map(str, WIRE_WIDTHS))}"
         known = set(self.wire_bits) <= set(WIRE_WIDTHS)
         require(known and bool(self.wire_bits), "wire_bits", list(self.wire_bits), allowed)
-        require(
-            self.measured_steps >= 1, "measured_steps", self.measured_steps, "a whole number of at least 1"
-        )
+        for key in ("measured_steps", "trial_rounds", "trial_steps"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,15 @@ class Group:
 
 @STRATEGIES.register("auto")
 class Auto(Strategy):
-    """Chooses for every bucket among fp32, fp16 and GQ: the least time of codec and link together.
+    """Chooses for every bucket among fp32, fp16 and GQ, so that the training step is the shortest.
 
     After the first steps real exchanges of a small and a larger bucket are timed in every format (a link's speed
-    alone would not do: Gloo sums fp16 far more slowly than its bytes say); the workers average the times, so that
-    all choose alike. Overlap with the backward pass is left out. The bucket of small tensors stays in fp32. With
-    one worker nothing is exchanged.
+    alone would not do: Gloo sums fp16 far more slowly than its bytes say). They make one plan, the cheapest format
+    of each bucket; each format for all buckets is a plan, too. Exchanges timed one by one know nothing of what
+    overlaps with the backward pass, so the plans then take turns on real training steps (`Trial`), and the
+    shortest step wins. The workers average the times, so that all choose alike. A residual that a plan leaves
+    behind is sent with the next gradients. The bucket of small tensors stays in fp32. With one worker nothing is
+    exchanged. A run that is resumed before the choice was made begins the trial anew.
     """
 
     Options = AutoOptions
@@ -81,13 +88,17 @@ class Auto(Strategy):
         self.meter, self.timings = CostMeter(self.device), Timings(enabled=True)
         self.link = MeteredCollectives(collectives or HorovodCollectives(), self.meter, f"{scope}auto.")
         self.steps = 0
-        self.costs: dict[str, Cost] = {}
+        self.settled = True
         if self.link.workers > 1:
-            for wire_bits in self.options.wire_bits:
-                check_width(wire_bits, self.link.workers, "allreduce")
-            self.config = GQConfig(wire_bits=self.options.wire_bits[0])
+            self.configs = {wire_bits: self._config_of(wire_bits) for wire_bits in self.options.wire_bits}
             self.groups = self._group(model)
+            self.plans: list[list[str]] = []
+            self.trial: Trial | None = None
+            self.settled = False
             self.choices = [NONE] * len(self.groups)
+            self.buckets: list[Bucket] = []
+            self.unsent: dict[str, torch.Tensor] = {}
+            self.step_start: float | None = None
             self.reducer: GradientReducer | None = None
             self._install()
             # The gradients must stay views of the buckets, or each would be copied once more.
@@ -100,14 +111,18 @@ class Auto(Strategy):
             self.synchronous.synchronize()
 
     def update(self) -> None:
-        """Step; after the last measured step choose the formats of the steps to come."""
+        """Step; until the choice is made, time the step and go on to the plan whose turn it is."""
         if self.link.workers == 1:
             self.optimizer.step()
             return
         self.synchronous.step()
         self.steps += 1
-        if self.steps == self.options.measured_steps:
-            self._choose()
+        if self.settled:
+            return
+        if self.trial is not None:
+            self._judge(self.trial)
+        elif self.steps >= self.options.measured_steps:
+            self._begin_trial()
 
     def step_cost(self) -> StepCost:
         """Return and reset the meter and the timings of the buckets."""
@@ -127,7 +142,13 @@ class Auto(Strategy):
         tensors: dict[str, Any] = {}
         for bucket in self.buckets:
             tensors.update(bucket.exchange.state_dict())
-        return {"steps": self.steps, "choices": list(self.choices), "tensors": tensors}
+        return {
+            "steps": self.steps,
+            "settled": self.settled,
+            "choices": list(self.choices),
+            "tensors": tensors,
+            "unsent": dict(self.unsent),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the choice, residuals and scales; raises ValueError where they belong to another model."""
@@ -135,15 +156,33 @@ class Auto(Strategy):
             return super().load_state_dict(state)
         if len(state["choices"]) != len(self.groups):
             raise ValueError(f"the state has {len(state['choices'])} buckets, expected {len(self.groups)}")
-        self.steps, self.choices = state["steps"], list(state["choices"])
+        self.steps, self.settled, self.trial = state["steps"], state["settled"], None
+        self.choices = list(state["choices"])
         self._install()
         for bucket in self.buckets:
             if bucket.wire_bits != UNCOMPRESSED and state["tensors"]:
                 bucket.exchange.load_state(state["tensors"])
+        self.unsent = dict(state["unsent"])
         return None
 
     def _zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 - gradients must stay views
+        self.step_start = None if self.settled else seconds_now(self.device)
         self.synchronous.zero_grad()
+        if self.unsent:
+            for bucket in self.buckets:
+                for name, view in zip(bucket.names, bucket.exchange.views, strict=True):
+                    if name in self.unsent:
+                        view.add_(self.unsent[name])
+            self.unsent = {}
+
+    def _config_of(self, wire_bits: int) -> GQConfig:
+        """Return the settings of a width: sums where it can carry those of all workers, else the other exchange."""
+        try:
+            num_levels(wire_bits, self.link.workers, "allreduce")
+        except ValueError:
+            check_width(wire_bits, self.link.workers, "scatter_reduce_allgather")
+            return GQConfig(wire_bits=wire_bits, exchange="scatter_reduce_allgather")
+        return GQConfig(wire_bits=wire_bits)
 
     def _group(self, model: nn.Module) -> list[Group]:
         """Fill buckets as GQ's fast path does; the buckets themselves are built for each choice."""
@@ -157,7 +196,7 @@ class Auto(Strategy):
                 formats=[NONE] if bucket.wire_bits == UNCOMPRESSED else every,
                 num_values=sum(parameter.numel() for parameter in bucket.parameters),
             )
-            for bucket in build_buckets(named, self.config, self.link, self.timings)
+            for bucket in build_buckets(named, self.configs[widths[0]], self.link, self.timings)
         ]
 
     def _exchange(
@@ -166,14 +205,20 @@ class Auto(Strategy):
         """Build the exchange of a bucket in a format."""
         tensors = [(n, tuple(p.shape)) for n, p in zip(group.names, group.parameters, strict=True)]
         if chosen == NONE:
-            return PlainExchange(name, tensors, self.config, collectives, self.device, 1)
+            config = next(iter(self.configs.values()))
+            return PlainExchange(name, tensors, config, collectives, self.device, 1)
         if chosen == HALF:
             return HalfExchange(name, tensors, collectives, self.device, timings)
         width = int(chosen.removeprefix("gq"))
-        return QuantizedExchange(name, tensors, self.config, width, collectives, self.device, 1, timings)
+        config = self.configs[width]
+        return QuantizedExchange(name, tensors, config, width, collectives, self.device, 1, timings)
 
+    @torch.no_grad()
     def _install(self) -> None:
-        """Build the buckets of the present choice; the gradients move into them."""
+        """Build the buckets of the present choice; gradients move into them, and residuals wait to be sent."""
+        for bucket in self.buckets:
+            for name, state in bucket.exchange.state_dict().items():
+                self.unsent[name] = state["residual"] + self.unsent.get(name, 0.0)
         if self.reducer is not None:
             self.reducer.remove_hooks()
         self.buckets = []
@@ -181,32 +226,62 @@ class Auto(Strategy):
             width = int(chosen.removeprefix("gq")) if chosen.startswith("gq") else UNCOMPRESSED
             exchange = self._exchange(group, chosen, self.link, self.timings, f"{number}.{chosen}")
             self.buckets.append(Bucket(group.names, group.parameters, width, exchange))
-        self.reducer = GradientReducer(self.buckets, self.config, passes=1)
+        self.reducer = GradientReducer(self.buckets, next(iter(self.configs.values())), passes=1)
         self.synchronous = SynchronousUpdate(self.reducer, self.optimizer)
 
-    @torch.no_grad()
-    def _choose(self) -> None:
-        by_size = sorted(
-            (group for group in self.groups if len(group.formats) > 1), key=lambda g: g.num_values
-        )
-        if not by_size:
+    def _begin_trial(self) -> None:
+        """Make the plans and let the first one have its turn."""
+        free = [group for group in self.groups if len(group.formats) > 1]
+        if not free:
+            self.settled = True
             return
+        formats = free[0].formats
+        cheapest = self._cheapest(free, formats)
+        uniform = [
+            [chosen if len(group.formats) > 1 else NONE for group in self.groups] for chosen in formats
+        ]
+        self.plans = list(uniform)
+        if cheapest not in uniform:
+            # Before the plan that is as lossy as its lossiest bucket.
+            self.plans.insert(max(formats.index(chosen) for chosen in cheapest), cheapest)
+        self.trial = Trial(len(self.plans), self.options.trial_rounds, self.options.trial_steps)
+        self._follow(self.trial)
+
+    def _judge(self, trial: Trial) -> None:
+        """Take the time of the step that has just ended, and go on to the next plan or to the choice."""
+        if self.step_start is None:
+            return
+        if trial.record(seconds_now(self.device) - self.step_start):
+            trial.end_round(agree(trial.seconds(), self.link, self.device))
+        self.settled = trial.over
+        self._follow(trial)
+
+    def _follow(self, trial: Trial) -> None:
+        if self.choices != self.plans[trial.plan]:
+            self.choices = list(self.plans[trial.plan])
+            self._install()
+
+    @torch.no_grad()
+    def _cheapest(self, free: list[Group], formats: list[str]) -> list[str]:
+        """Return the cheapest format of every bucket by exchanges timed one by one (a collective)."""
+        by_size = sorted(free, key=lambda group: group.num_values)
         small = by_size[0]
         # Two sizes give a line. A message four times as large will do: on a slow link each takes its time.
         large = next((group for group in by_size if group.num_values >= 4 * small.num_values), by_size[-1])
-        formats = small.formats
         times = [
             self._time(group, chosen, f"probe.{which}.{chosen}")
             for which, group in enumerate((small, large))
             for chosen in formats
         ]
         times = agree(times, self.link, self.device)
-        for chosen, few, many in zip(formats, times[: len(formats)], times[len(formats) :], strict=True):
-            self.costs[chosen] = fit((small.num_values, few), (large.num_values, many))
-        for number, group in enumerate(self.groups):
-            if len(group.formats) > 1:
-                self.choices[number] = choose(self.costs, group.formats, group.num_values)
-        self._install()
+        costs = {
+            chosen: fit((small.num_values, few), (large.num_values, many))
+            for chosen, few, many in zip(formats, times[: len(formats)], times[len(formats) :], strict=True)
+        }
+        return [
+            choose(costs, formats, group.num_values) if len(group.formats) > 1 else NONE
+            for group in self.groups
+        ]
 
     def _time(self, group: Group, chosen: str, name: str) -> float:
         """Return the seconds of an exchange of a bucket's present gradients in a format."""

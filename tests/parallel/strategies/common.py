@@ -17,6 +17,8 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     # A thousandth of 20,000 values teaches nothing in so few steps.
     "topk": {"density": 0.05},
     "dgc": {"density": 0.05, "warmup_steps": 8},
+    # The choice must be made before the snapshot, or a resumed run would make it anew.
+    "auto": {"trial_rounds": 1, "trial_steps": 1},
 }
 BATCH_SIZE = 32
 SNAPSHOT_STEP = 16

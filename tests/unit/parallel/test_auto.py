@@ -1,5 +1,6 @@
 """The policy of `auto`: what it chooses on which link, and that the choice changes nothing but the format."""
 
+import time
 from functools import partial
 from typing import Any
 
@@ -7,15 +8,18 @@ import pytest
 import torch
 
 from horovod_gq import GQConfig
-from horovod_gq.exchange import Exchange, QuantizedExchange
-from pipelines.parallel import policy
+from horovod_gq.exchange import QuantizedExchange
 from pipelines.parallel.policy import Cost, agree, choose, fit, measure
 from pipelines.parallel.strategies import auto
 from pipelines.parallel.strategies.auto import Auto
+from pipelines.parallel.trial import Trial
 from pipelines.parallel.virtual import run_workers
 from tests.unit.parallel.compressors import Tensors, build, gradients
 
-OPTIONS = {"wire_bits": [4, 8], "measured_steps": 2}
+OPTIONS = {"wire_bits": [4, 8], "measured_steps": 2, "trial_rounds": 1, "trial_steps": 1}
+NUM_STEPS = 20
+SETTLED = 10
+"""Two measured steps, and two of each of the four plans."""
 FORMATS = ["none", "fp16", "gq8", "gq4"]
 COSTS = {
     "none": Cost(1e-3, 8e-9),
@@ -46,93 +50,169 @@ def test_a_line_through_two_measurements() -> None:
         assert fit(few, (300, 6.0)) == Cost(0.0, 0.02)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, slow: bool, steps: int = 8) -> tuple[list[str], list[torch.Tensor]]:
-    """Train on a link of chosen speed; the choice and the parameters of rank 0."""
-    # The compilation is tested with the plugin.
+Run = tuple[Auto, list[torch.Tensor]]
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No compilation: that is tested with the plugin."""
     monkeypatch.setattr(auto, "GQConfig", partial(GQConfig, compile_kernels=False))
 
-    def timed(exchange: Exchange, gradients: list[torch.Tensor], device: torch.device) -> float:
-        if isinstance(exchange, QuantizedExchange):
-            return 4.0 + exchange.bytes_per_step * 1e-9
-        return 9.0 if slow else 1.0
 
+def let_win(monkeypatch: pytest.MonkeyPatch, winner: str) -> None:
+    """Make single exchanges cheapest in gq4, and training steps shortest where large buckets travel as `winner`."""
+    monkeypatch.setattr(
+        auto, "measure", lambda exchange, *_: 1.0 if isinstance(exchange, QuantizedExchange) else 2.0
+    )
+
+    class Told(Trial):
+        def record(self, seconds: float) -> bool:
+            assert seconds > 0.0
+            return super().record(1.0 if self.plan == FORMATS.index(winner) else 2.0)
+
+    monkeypatch.setattr(auto, "Trial", Told)
     # Rank 0 measures nothing, rank 1 twice as much: only the mean may count.
-    monkeypatch.setattr(auto, "measure", timed)
     monkeypatch.setattr(
         auto, "agree", lambda times, link, device: agree([t * 2 * link.rank for t in times], link, device)
     )
 
-    def work(collectives: Any) -> tuple[list[str], list[torch.Tensor]]:
-        model, strategy = Tensors(), build("auto", **OPTIONS)
-        assert isinstance(strategy, Auto)
-        optimizer = strategy.attach(
-            model, torch.optim.SGD(model.parameters(), lr=1.0), collectives=collectives
-        )
-        for step in gradients(steps, 2):
-            optimizer.zero_grad()
-            loss = sum((p * g).sum() for p, g in zip(model.parameters(), step[collectives.rank], strict=True))
-            assert isinstance(loss, torch.Tensor)
-            loss.backward()
-            strategy.wait()
-            strategy.update()
-        return strategy.choices, [p.detach().clone() for p in model.parameters()]
+
+def attach(collectives: Any) -> tuple[Tensors, Auto, torch.optim.Optimizer]:
+    model, strategy = Tensors(), build("auto", **OPTIONS)
+    assert isinstance(strategy, Auto)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    return model, strategy, strategy.attach(model, optimizer, collectives=collectives)
+
+
+def step(model: Tensors, strategy: Auto, optimizer: Any, given: Any) -> None:
+    optimizer.zero_grad()
+    for parameter, gradient in zip(model.parameters(), given, strict=True):
+        (parameter * gradient).sum().backward()
+    strategy.wait()
+    strategy.update()
+
+
+def run(steps: int = NUM_STEPS) -> list[Run]:
+    """Train; the strategy and the parameters of both ranks."""
+
+    def work(collectives: Any) -> Run:
+        model, strategy, optimizer = attach(collectives)
+        for given in gradients(steps, 2):
+            step(model, strategy, optimizer, given[collectives.rank])
+        return strategy, [p.detach().clone() for p in model.parameters()]
 
     first, second = run_workers(2, work)
-    assert first[0] == second[0]
+    assert first[0].choices == second[0].choices
     assert all(torch.equal(a, b) for a, b in zip(first[1], second[1], strict=True))
-    return first
+    return [first, second]
 
 
-def test_workers_agree_and_apply_the_averages(monkeypatch: pytest.MonkeyPatch) -> None:
-    exact = [
+def exact(steps: int = NUM_STEPS) -> list[torch.Tensor]:
+    """The parameters after the averages of fp32 gradients."""
+    return [
         -sum(
-            (a + b) / 2
-            for a, b in zip(*([step[r][n] for step in gradients(8, 2)] for r in (0, 1)), strict=True)
+            (torch.as_tensor(a + b) / 2 for a, b in ((g[0][n], g[1][n]) for g in gradients(steps, 2))),
+            torch.tensor(0.0),
         )
         for n in range(4)
     ]
-    fast, parameters = run(monkeypatch, slow=False)
-    assert fast == ["none", "none"]
-    for found, expected in zip(parameters, exact, strict=True):
-        # Eight sums in another order.
-        torch.testing.assert_close(
-            found, expected, rtol=0, atol=8 * 1.2e-7 * float(torch.as_tensor(expected).abs().max())
-        )
-    slow, parameters = run(monkeypatch, slow=True)
-    assert slow == ["none", "gq4"], "the small tensors come last, so their bucket is complete first"
-    # Lossy by now, yet error feedback keeps the sum near; the small tensors are exact.
-    assert not torch.equal(parameters[0], torch.as_tensor(exact[0]))
-    assert float((parameters[0] - exact[0]).norm() / torch.as_tensor(exact[0]).norm()) < 0.5
-    torch.testing.assert_close(
-        parameters[2], exact[2], rtol=0, atol=8 * 1.2e-7 * float(torch.as_tensor(exact[2]).abs().max())
+
+
+def rounding(values: torch.Tensor) -> float:
+    """Sums in another order, in fp32."""
+    return NUM_STEPS * 1.2e-7 * float(values.abs().max())
+
+
+@pytest.mark.parametrize("winner", FORMATS)
+def test_the_shortest_step_decides_not_single_exchanges(monkeypatch: pytest.MonkeyPatch, winner: str) -> None:
+    let_win(monkeypatch, winner)
+    (strategy, parameters), _ = run()
+    assert strategy.settled
+    assert strategy.choices == ["none", winner], (
+        "the small tensors come last, so their bucket is complete first"
     )
+    torch.testing.assert_close(parameters[2], exact()[2], rtol=0, atol=rounding(exact()[2]))
+
+
+def test_the_choice_is_made_after_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_win(monkeypatch, "fp16")
+    before, after = run(SETTLED - 1)[0][0], run(SETTLED)[0][0]
+    assert (before.settled, after.settled) == (False, True)
+
+
+def test_a_format_for_each_bucket_is_a_plan_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_win(monkeypatch, "fp16")
+    monkeypatch.setattr(auto.Auto, "_cheapest", lambda *_: ["gq8", "gq4"])
+    strategy = run()[0][0]
+    # As lossy as its lossiest bucket, and less lossy than that format everywhere.
+    large = [["none", "none"], ["none", "fp16"], ["none", "gq8"], ["gq8", "gq4"], ["none", "gq4"]]
+    assert strategy.plans == large
+
+
+@pytest.mark.parametrize("winner", ["none", "gq4"])
+def test_no_gradient_is_lost_when_plans_change(monkeypatch: pytest.MonkeyPatch, winner: str) -> None:
+    let_win(monkeypatch, winner)
+    ranks = run()
+    left: list[Any] = [strategy.state_dict()["tensors"] for strategy, _ in ranks]
+    names = [name for name, _ in Tensors().named_parameters()]
+    for name, found, expected, largest in zip(
+        names, ranks[0][1], exact(), gradients(NUM_STEPS, 2)[0][0], strict=True
+    ):
+        residual = (
+            sum((tensors[name]["residual"] for tensors in left if name in tensors), torch.tensor(0.0)) / 2
+        )
+        # Two steps of fp16, each off by half a unit in the last of 11 bits; the largest gradient is below five
+        # times the largest of the first step.
+        half = 2 * 2**-12 * 5 * float(torch.as_tensor(largest).abs().max())
+        torch.testing.assert_close(found - residual, expected, rtol=0, atol=half + rounding(expected))
+    assert bool(left[0]) == (winner == "gq4")
 
 
 def test_a_resumed_choice_continues_with_its_residuals(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, straight = run(monkeypatch, slow=True)
-    given = gradients(8, 2)
+    let_win(monkeypatch, "gq4")
+    _, straight = run()[0]
+    given = gradients(NUM_STEPS, 2)
 
     def work(collectives: Any) -> list[torch.Tensor]:
         state, weights = None, None
-        for steps in (given[:5], given[5:]):
-            model, strategy = Tensors(), build("auto", **OPTIONS)
-            optimizer = strategy.attach(
-                model, torch.optim.SGD(model.parameters(), lr=1.0), collectives=collectives
-            )
+        for steps in (given[:SETTLED], given[SETTLED:]):
+            model, strategy, optimizer = attach(collectives)
             if state is not None and weights is not None:
                 model.load_state_dict(weights)
                 strategy.load_state_dict(state)
-            for step in steps:
-                optimizer.zero_grad()
-                for parameter, gradient in zip(model.parameters(), step[collectives.rank], strict=True):
-                    (parameter * gradient).sum().backward()
-                strategy.wait()
-                strategy.update()
+            for each in steps:
+                step(model, strategy, optimizer, each[collectives.rank])
             state, weights = strategy.state_dict(), model.state_dict()
         return list(model.parameters())
 
     for found, expected in zip(run_workers(2, work)[0], straight, strict=True):
         assert torch.equal(found, expected)
+
+
+def test_a_run_resumed_in_the_trial_begins_it_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    let_win(monkeypatch, "gq8")
+
+    def work(collectives: Any) -> list[str]:
+        model, strategy, optimizer = attach(collectives)
+        for given in gradients(5, 2):
+            step(model, strategy, optimizer, given[collectives.rank])
+        state = strategy.state_dict()
+        assert not state["settled"]
+        model, strategy, optimizer = attach(collectives)
+        strategy.load_state_dict(state)
+        for given in gradients(SETTLED, 2):
+            step(model, strategy, optimizer, given[collectives.rank])
+        return strategy.choices
+
+    assert run_workers(2, work) == [["none", "gq8"]] * 2
+
+
+def test_a_width_that_sums_cannot_carry_takes_the_other_exchange() -> None:
+    def work(collectives: Any) -> dict[int, str]:
+        return {bits: config.exchange for bits, config in attach(collectives)[1].configs.items()}
+
+    assert run_workers(2, work)[0] == {4: "allreduce", 8: "allreduce"}
+    assert run_workers(8, work)[0] == {4: "scatter_reduce_allgather", 8: "allreduce"}
 
 
 class SlowExchange:
@@ -142,13 +222,13 @@ class SlowExchange:
     views = (flat,)
 
     def start(self, slot: int) -> None:
-        policy.time.sleep(0.002)
+        time.sleep(0.002)
 
     def advance(self, slot: int) -> None:
         pass
 
     def finish(self, slot: int) -> None:
-        policy.time.sleep(0.003)
+        time.sleep(0.003)
 
 
 def test_the_time_is_that_of_start_and_finish() -> None:
