@@ -2,7 +2,7 @@
 
 from pipelines.training.checkpoint import Checkpoint, EpochRow, load_checkpoint, rebuild_model
 from pipelines.training.config import BaselineConfig, RecipeConfig, TrainConfig
-from pipelines.training.loop import TrainResult, mark_finished, train
+from pipelines.training.loop import DivergedError, TrainResult, mark_finished, train
 from pipelines.training.optimizer import build_optimizer, set_learning_rate
 from pipelines.training.prediction import loss_and_accuracy, predict_logits
 from pipelines.training.runtime import Runtime, resolve_runtime
@@ -11,6 +11,7 @@ from pipelines.training.schedule import learning_rate_at
 __all__ = [
     "BaselineConfig",
     "Checkpoint",
+    "DivergedError",
     "EpochRow",
     "RecipeConfig",
     "Runtime",

@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from torch import nn
+
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.data import Batches, PreparedData, load_prepared
 from pipelines.models import (
@@ -45,18 +47,13 @@ def run_training(stage: str, name: str, params: Path = DEFAULT_PATH) -> Row:
         seed=recipe.seed,
     )
     spec = spec_of(model)
-    sizes = {
-        "num_parameters": count_parameters(model),
-        "num_multiply_adds": count_multiply_adds(
-            model, (data.num_channels, data.image_size, data.image_size)
-        ),
-    }
+    sizes = sizes_of(model)
     folder = CHECKPOINT_FOLDER / name
     tags = {"model": name, "data_checksum": data.checksum, "seed": recipe.seed}
     with open_run(tracking, stage, name, tags) as tracker:
         tracker.log_params({"recipe": asdict(recipe), "model": asdict(spec), **sizes})
         result = train(model, data, recipe, folder=folder, tracker=tracker, description=name)
-        row = _summary(name, data, recipe, sizes, result)
+        row = summarise_run(name, data, recipe, sizes, result)
         write_csv(RESULT_FOLDER / f"{name}.csv", result.history)
         write_json(RESULT_FOLDER / f"{name}.json", row)
         _log_best_model(tracker, result, data)
@@ -64,7 +61,17 @@ def run_training(stage: str, name: str, params: Path = DEFAULT_PATH) -> Row:
     return row
 
 
-def _summary(
+def sizes_of(model: nn.Module) -> dict[str, int]:
+    """Return num_parameters and num_multiply_adds of a model of `build_model`."""
+    spec = spec_of(model)
+    shape = (spec.num_channels, spec.image_size, spec.image_size)
+    return {
+        "num_parameters": count_parameters(model),
+        "num_multiply_adds": count_multiply_adds(model, shape),
+    }
+
+
+def summarise_run(
     name: str, data: PreparedData, recipe: RecipeConfig, sizes: dict[str, int], result: TrainResult
 ) -> Row:
     """Return the flat summary of a run: what it was, what it gave, where it ran."""

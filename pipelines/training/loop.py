@@ -33,6 +33,10 @@ if TYPE_CHECKING:  # MLflow takes seconds to import, and nothing here calls it b
     from pipelines.tracking import Tracker
 
 
+class DivergedError(UserError):
+    """The loss of a training run is no longer finite."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """What a training run gave; the weights are in the checkpoints."""
@@ -69,7 +73,7 @@ def train(
     Writes `folder`/last.pt after every epoch and `folder`/best.pt after every better one. Where last.pt
     belongs to an unfinished run of the same model, recipe and data, training goes on after its epoch, bit for
     bit as if it had not been interrupted; otherwise it starts anew. Every epoch's row goes to `tracker`.
-    Raises UserError where the loss is no longer finite or the training part is smaller than a batch.
+    Raises DivergedError where the loss is no longer finite, UserError where the training part is smaller than a batch.
     """
     run = _Run(model, data, recipe, folder)
     run.resume()
@@ -182,7 +186,7 @@ class _Run:
             total_correct += (logits.argmax(1) == labels).sum()
         mean_loss = float(total_loss) / len(self.batches)
         if not math.isfinite(mean_loss):
-            raise UserError(
+            raise DivergedError(
                 f"training {spec_of(self.model).name}: the loss became {mean_loss} in epoch {self.epoch + 1}; "
                 f"lower recipe.learning_rate ({self.recipe.learning_rate}) or raise recipe.warmup_epochs "
                 f"({self.recipe.warmup_epochs})"

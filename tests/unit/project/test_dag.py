@@ -10,7 +10,7 @@ from tests.imports import PACKAGES, ROOT, imported_modules, project_files
 
 STAGES: dict[str, Any] = {
     name: stage
-    for file in ("dvc.yaml", "sweep/dvc.yaml", "convergence/dvc.yaml")
+    for file in ("dvc.yaml", "sweep/dvc.yaml", "convergence/dvc.yaml", "study/dvc.yaml")
     for name, stage in load_yaml(ROOT / file)["stages"].items()
 }
 MODULES = {name: stage["cmd"].split()[2].removeprefix("stages.") for name, stage in STAGES.items()}
@@ -45,7 +45,7 @@ def test_every_code_dependency_is_imported(stage: str) -> None:
     assert not idle, f"remove from the deps of {stage} in its dvc.yaml: {idle}"
 
 
-@pytest.mark.parametrize("pipeline", ["sweep", "convergence"])
+@pytest.mark.parametrize("pipeline", ["sweep", "convergence", "study"])
 def test_make_repro_does_not_wait_for_the_long_pipelines(pipeline: str) -> None:
     """DVC runs whatever writes into a folder that a stage depends on."""
     stages = load_yaml(ROOT / pipeline / "dvc.yaml")["stages"].values()

@@ -17,6 +17,7 @@ from pipelines.parallel import strategies  # noqa: F401  registers them
 from pipelines.parallel.config import DistributedConfig
 from pipelines.parallel.strategy import build_strategy
 from pipelines.speedup import SpeedupConfig
+from pipelines.study import StudyConfig
 from pipelines.sweep import SweepConfig
 from pipelines.tracking import TrackingConfig
 from pipelines.training.config import BaselineConfig, RecipeConfig, TrainConfig
@@ -33,6 +34,7 @@ SECTIONS = {
     "speedup": SpeedupConfig,
     "sweep": SweepConfig,
     "convergence": ConvergenceConfig,
+    "study": StudyConfig,
     "tracking": TrackingConfig,
 }
 SCALES = sorted(path.stem for path in (ROOT / "conf/scale").glob("*.yaml"))

@@ -1,0 +1,78 @@
+"""Parameters of the recognition study: section `study` of params.yaml, a sub-section a data set."""
+
+from dataclasses import dataclass
+
+from pipelines.config import require
+from pipelines.data.config import AugmentConfig
+from pipelines.errors import UserError
+from pipelines.models import MODELS, find_factory
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyDataConfig:
+    """What is trained on one data set; the sections prepare, recipe and densenet give the rest."""
+
+    train_limit: int | None
+    """As prepare.train_limit, which it replaces."""
+    test_limit: int | None
+    """As prepare.test_limit, which it replaces."""
+    epochs: int
+    """Passes over the training part, the same for every run; the recipe's warm-up keeps its share."""
+    augment: AugmentConfig
+    """As recipe.augment, which it replaces."""
+    models: tuple[str, ...]
+    """Models that are compared, by registered name."""
+    learning_rates: tuple[float, ...]
+    """Initial rates that every model is tried at; the validation part decides."""
+    seeds: tuple[int, ...]
+    """Seeds of the comparison and of the ablation; the first is that of the tuning and the curves."""
+    curve_models: tuple[str, ...]
+    """Models whose curves are kept at every rate of `curve_rates`."""
+    curve_rates: tuple[float, ...]
+    """Initial rates of the curves, with the schedule `step`."""
+    ablated_model: str | None
+    """The DenseNet whose parts are changed one at a time; null: none."""
+
+    def __post_init__(self) -> None:
+        for key in ("train_limit", "test_limit"):
+            value = getattr(self, key)
+            require(value is None or value >= 1, key, value, "null or a whole number of at least 1")
+        require(self.epochs >= 1, "epochs", self.epochs, "a whole number of at least 1")
+        for key in ("learning_rates", "curve_rates"):
+            _require_rates(key, getattr(self, key))
+        require(bool(self.learning_rates), "learning_rates", [], "at least one rate")
+        seeds = list(self.seeds)
+        different = bool(seeds) and min(seeds) >= 0 and len(set(seeds)) == len(seeds)
+        require(different, "seeds", seeds, "different whole numbers of at least 0, one or more")
+        for key in ("models", "curve_models"):
+            _require_models(key, getattr(self, key))
+        both = bool(self.curve_rates) or not self.curve_models
+        require(both, "curve_rates", [], "at least one rate, as curve_models is not empty")
+        if self.ablated_model is not None:
+            _require_models("ablated_model", (self.ablated_model,))
+            family = self.ablated_model not in MODELS
+            require(family, "ablated_model", self.ablated_model, "null or a DenseNet, such as densenet100")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """Section `study`: each key is a registered data set."""
+
+    digits: StudyDataConfig
+    """The set that is installed with scikit-learn: needs no network."""
+    cifar10: StudyDataConfig
+    """A part of CIFAR-10; needs the data or a network."""
+
+
+def _require_rates(key: str, rates: tuple[float, ...]) -> None:
+    positive = all(0.0 < rate < float("inf") for rate in rates)
+    require(positive and len(set(rates)) == len(rates), key, list(rates), "different finite numbers above 0")
+
+
+def _require_models(key: str, names: tuple[str, ...]) -> None:
+    require(len(set(names)) == len(names), key, list(names), "different names")
+    for name in names:
+        try:
+            find_factory(name)
+        except UserError:
+            require(False, key, name, f"registered models: {', '.join(MODELS)}")

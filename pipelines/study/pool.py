@@ -1,0 +1,80 @@
+"""A pool of processes: one for each core, none left behind."""
+
+import io
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TypeVar
+
+import torch
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def run_all(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    num_processes: int,
+    description: str,
+    fresh: bool = False,
+) -> list[Result]:
+    """Return `function` of every item, in order, computed by at most `num_processes` spawned processes.
+
+    They share this machine's cores evenly. `function` must be importable, items and results picklable. With
+    `fresh` every item gets a new process. The first exception of any item, and Ctrl-C, end all processes and
+    are raised here.
+    """
+    num_processes = max(1, min(num_processes, len(items)))
+    executor = ProcessPoolExecutor(
+        num_processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start,
+        initargs=(max(1, num_cores() // num_processes),),
+        max_tasks_per_child=1 if fresh else None,
+    )
+    try:
+        futures = [executor.submit(function, item) for item in items]
+        finished = as_completed(futures)
+        for future in tqdm(finished, desc=description, total=len(items), unit="run", disable=None):
+            future.result()
+        return [future.result() for future in futures]
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.kill()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def num_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+class _NoTerminal(io.TextIOWrapper):
+    """Standard error that is no terminal: progress bars of single runs would write over the pool's."""
+
+    def isatty(self) -> bool:
+        return False
+
+
+def _start(num_threads: int) -> None:
+    """Set up a process of the pool."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool's owner gets it too, and ends this process
+    threading.Thread(target=_end_with_owner, daemon=True).start()
+    sys.stderr = _NoTerminal(sys.stderr.buffer, line_buffering=True)
+    torch.set_num_threads(num_threads)
+
+
+def _end_with_owner() -> None:
+    owner = multiprocessing.parent_process()
+    if owner is not None:
+        owner.join()
+        os._exit(1)  # it was killed: nobody waits for a result any more

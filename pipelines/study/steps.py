@@ -1,0 +1,94 @@
+"""What a training step costs: its time against others in the same process, and its peak memory."""
+
+import resource
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from pipelines.data import PreparedData, load_prepared
+from pipelines.study.worker import Training, make_model
+from pipelines.training import RecipeConfig, build_optimizer, resolve_runtime
+
+WARMUP_ROUNDS = 2
+STEP_SEED = 0  # of the images that steps are measured on; their values do not matter
+
+Step = Callable[[], None]
+
+
+def make_step(model: nn.Module, recipe: RecipeConfig, images: Tensor, labels: Tensor) -> Step:
+    """Place `model` as the recipe says; return a function that makes a training step of it and waits for its end.
+
+    images: float32 [b, c, h, w], labels: int64 [b], on the CPU. Raises UserError where the machine lacks what
+    the recipe asks for.
+    """
+    runtime = resolve_runtime(recipe, model)
+    runtime.place(model).train()
+    forward = runtime.forward_of(model)
+    optimizer = build_optimizer(model, recipe)
+    inputs, targets = runtime.images(images.to(runtime.device)), labels.to(runtime.device)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with runtime.autocast():
+            logits = forward(inputs)
+        cross_entropy(logits.float(), targets).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if runtime.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def timed_rounds(steps: Mapping[str, Step], num_rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of `num_rounds` steps of each, after a warm-up.
+
+    A round makes one step of each, so that a drift of the machine is the same for all.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for index in range(WARMUP_ROUNDS + num_rounds):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if index >= WARMUP_ROUNDS:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def step_of(training: Training, data: PreparedData) -> Step:
+    """Return the training step of a run at the recipe's batch size, on random images of the data's shape."""
+    generator = torch.Generator().manual_seed(STEP_SEED)
+    size = training.recipe.batch_size
+    shape = (size, data.num_channels, data.image_size, data.image_size)
+    images = torch.randn(shape, generator=generator)
+    labels = torch.randint(0, data.num_classes, (size,), generator=generator)
+    return make_step(make_model(training, data), training.recipe, images, labels)
+
+
+def peak_memory_bytes(training: Training) -> int:
+    """Return what the first training step takes on top of model and data; to be called in a fresh process.
+
+    On the CPU the peak of the resident memory less the resident memory before the step, on a GPU torch's own
+    peak of allocated memory less what was allocated.
+    """
+    step = step_of(training, load_prepared(training.data_folder))
+    if torch.cuda.is_available() and training.recipe.device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return torch.cuda.max_memory_allocated() - before
+    resident = _resident_bytes()
+    step()
+    return max(0, _peak_resident_bytes() - resident)
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()
+
+
+def _peak_resident_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts it in KiB
