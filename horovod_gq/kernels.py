@@ -11,6 +11,7 @@ one word at width 16), so that packing needs no movement across vector lanes.
 from __future__ import annotations
 
 import functools
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -180,8 +181,19 @@ class KernelSet:
     compiled: bool
 
 
-@functools.cache
+_ONE_THREAD = threading.RLock()
+"""Held while kernels are built and called: a variant is compiled at the first call that needs it, and torch fails
+where another thread compiles meanwhile. Virtual workers are threads."""
+
+
 def kernel_set(wire_bits: int, rounding: str, compiled: bool, device_type: str) -> KernelSet:
+    """Return the kernels, built once a process; see `build_kernel_set`."""
+    with _ONE_THREAD:
+        return build_kernel_set(wire_bits, rounding, compiled, device_type)
+
+
+@functools.cache
+def build_kernel_set(wire_bits: int, rounding: str, compiled: bool, device_type: str) -> KernelSet:
     """Build the kernels; compile them where asked, checked on a small bucket, else eager with one warning."""
     quantize, quantize_onto = make_quantize(rounding), make_quantize(rounding, shift=16)
     pack, unpack = make_pack(wire_bits), make_unpack(wire_bits)
@@ -220,7 +232,7 @@ def _compile(function: Kernel, max_reads: int = 1) -> Kernel:
     compiled = torch.compile(own, fullgraph=True, dynamic=True, options=options)
 
     def run(*tensors: torch.Tensor) -> None:
-        with torch.no_grad():
+        with _ONE_THREAD, torch.no_grad():
             compiled(*tensors)
 
     return run

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from horovod_gq import GQ, DistributedOptimizer, kernels
 from horovod_gq.buckets import build_buckets
 from horovod_gq.codec import BucketCodec
 from horovod_gq.config import GQConfig
-from horovod_gq.kernels import kernel_set, num_planes
+from horovod_gq.kernels import build_kernel_set, kernel_set, num_planes
 from horovod_gq.layout import BucketLayout
 from horovod_gq.scale import check_canary, settings_canary
 from horovod_gq.timing import Timings
@@ -144,12 +146,36 @@ def test_without_a_compiler_kernels_run_eagerly_with_one_warning(monkeypatch: py
         raise RuntimeError("no working C++ compiler\nlong explanation")
 
     monkeypatch.setattr(kernels, "_compile", broken)
-    kernel_set.cache_clear()
+    build_kernel_set.cache_clear()
     with pytest.warns(UserWarning, match="uncompiled .*no working C"):
         first = kernel_set(4, "nearest", True, "cpu")
     assert not first.compiled
     assert kernel_set(4, "nearest", True, "cpu") is first
-    kernel_set.cache_clear()
+    build_kernel_set.cache_clear()
+
+
+def test_workers_that_are_threads_may_compile_at_the_same_time() -> None:
+    """One row alone is a variant of its own, which is compiled when it first comes."""
+    workers = 4
+    build_kernel_set.cache_clear()
+    together = threading.Barrier(workers)
+
+    def work(rank: int) -> torch.Tensor:
+        together.wait()
+        found = []
+        for rows in (4, 1, 3):
+            unpacked = torch.empty(4, rows, 128)
+            fields = torch.full((rows, 128), 0x99, dtype=torch.uint8)
+            shifts = torch.tensor([0, 4, 0, 4], dtype=torch.int32).view(-1, 1, 1)
+            kernel_set(4, "nearest", True, "cpu").unpack(fields, shifts, torch.ones(4, rows), unpacked)
+            found.append(unpacked.sum())
+        return torch.stack(found)
+
+    with ThreadPoolExecutor(workers) as pool:
+        results = list(pool.map(work, range(workers)))
+    # Each half of the byte 0x99 is 9, one above the offset of 8.
+    expected = torch.tensor([4.0, 1.0, 3.0]) * 4 * 128
+    assert all(torch.equal(result, expected) for result in results)
 
 
 def test_many_small_tensors_need_few_collectives() -> None:
