@@ -1,5 +1,6 @@
 """Parameters of the sweep: section `sweep` of params.yaml."""
 
+import os
 from dataclasses import dataclass
 
 from pipelines.cluster.spec import UNSHAPED, parse_rate
@@ -19,6 +20,8 @@ class SweepConfig:
     """Keys of the section `methods`."""
     workers: tuple[int, ...]
     """Numbers of workers, one on each emulated node; one worker alone is always timed beside them."""
+    oversubscribed_methods: tuple[str, ...]
+    """Those of `methods` that are timed where the workers' threads outnumber this machine's cores; may be empty."""
     batch_size: int
     """Samples per worker and step."""
     warmup_steps: int
@@ -41,10 +44,20 @@ class SweepConfig:
             require(is_link(link), "links", link, "`unshaped` or 1mbit to 100gbit (`100mbit`, `2.5gbit`)")
         enough = bool(self.workers) and all(number >= 2 for number in self.workers)
         require(enough, "workers", self.workers, "whole numbers of at least 2")
+        unknown = sorted(set(self.oversubscribed_methods) - set(self.methods))
+        require(not unknown, "oversubscribed_methods", unknown, f"some of methods {list(self.methods)}")
         cycle = self.cycle_milliseconds
         require(cycle > 0, "cycle_milliseconds", cycle, "a number above 0 (milliseconds)")
         for key in ("batch_size", "warmup_steps", "rounds", "steps_per_round", "threads_per_worker"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
+
+    def oversubscribed(self, workers: int) -> bool:
+        """Whether the threads of so many workers outnumber the cores of this machine."""
+        return workers * self.threads_per_worker > (os.cpu_count() or 1)
+
+    def methods_of(self, workers: int) -> tuple[str, ...]:
+        """Return the methods that are timed with so many workers."""
+        return self.oversubscribed_methods if self.oversubscribed(workers) else self.methods
 
 
 def is_link(link: str) -> bool:

@@ -22,6 +22,8 @@ def launch(job: SweepJob, program: Sequence[str]) -> None:
         build_strategy(method, job.params)
     rows: list[Row] = []
     for workers in job.sweep.workers:
+        if not job.sweep.methods_of(workers):
+            continue
         _run(job, workers, program)
         part = read_json(job.part_file(workers))
         # One worker alone is timed in every run; the first, least crowded one counts.

@@ -23,7 +23,8 @@ def summarise(config: SweepConfig) -> None:
         for row in read_json(RESULTS / "sweep" / f"{model}-{link}.json")
     ]
     write_json(RESULTS / "sweep.json", rows)
-    (RESULTS / "sweep.md").write_text("\n".join(table(rows)) + "\n", encoding="utf-8")
+    lines = [*table(rows), "", *policy_table(rows)]
+    (RESULTS / "sweep.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     fewest = [row for row in rows if row["workers"] in (1, min(config.workers))]
     draw_steps(fewest, RESULTS / "sweep_steps.svg")
     draw_acceleration(fewest, RESULTS / "sweep_acceleration.svg")
@@ -57,3 +58,19 @@ def verdict(row: Row, rows: list[Row]) -> str:
         return ""
     slower_by = row["step_seconds_median"] * (1 - ratio)
     return f"{ratio:.2f}, loses" if slower_by > row["step_seconds_iqr"] else f"{ratio:.2f}"
+
+
+def policy_table(rows: list[Row]) -> Iterator[str]:
+    """Yield the lines of a Markdown table: `auto` beside the fastest of those that it chooses from, in every cell."""
+    yield "| model | link | workers | fastest of fp32, fp16 and GQ | its step, ms | `auto`, ms | `auto` over it |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in rows:
+        if row["strategy"] != "auto":
+            continue
+        keys = ("model", "link", "workers")
+        cell = [other for other in rows if all(other[key] == row[key] for key in keys)]
+        uniform = [other for other in cell if other["strategy"] in ("sdp", "sdp_fp16", "gq")]
+        best = min(uniform, key=lambda other: float(other["step_seconds_median"]))
+        steps = [best["step_seconds_median"], row["step_seconds_median"]]
+        cells = [*(str(row[key]) for key in keys), best["method"], *(f"{1e3 * step:.1f}" for step in steps)]
+        yield "| " + " | ".join([*cells, f"{steps[1] / steps[0]:.3f}"]) + " |"

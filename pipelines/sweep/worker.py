@@ -1,6 +1,5 @@
 """One worker (Horovod rank) of the sweep: all methods take turns in one process."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import astuple, fields
 from itertools import islice
@@ -37,7 +36,7 @@ def run_worker(job: SweepJob) -> None:
             "model": job.model,
             "link": job.link,
             "workers": hvd.size(),
-            "oversubscribed": hvd.size() * job.sweep.threads_per_worker > (os.cpu_count() or 1),
+            "oversubscribed": job.sweep.oversubscribed(hvd.size()),
             "batch_size_per_worker": job.sweep.batch_size,
             "threads_per_worker": job.sweep.threads_per_worker,
             "gradient_bytes": sum(p.numel() * p.element_size() for p in gradients),
@@ -85,7 +84,7 @@ def make_contenders(job: SweepJob) -> list[Contender]:
     )
     kept = list(islice(batches, NUM_BATCHES))
     contenders = [Contender(ALONE, model, None, job.recipe, kept, sent_bytes)]
-    for method in job.sweep.methods:
+    for method in job.sweep.methods_of(hvd.size()):
         strategy, _ = build_strategy(method, job.params)
         contenders.append(Contender(method, model, strategy, job.recipe, kept, sent_bytes))
     return contenders

@@ -21,6 +21,8 @@ def workspace(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Worksp
         sweep__models=[MODEL],
         sweep__links=["100mbit"],
         sweep__methods=METHODS,
+        sweep__workers=[2],
+        sweep__oversubscribed_methods=[],
         sweep__batch_size=4,
         sweep__warmup_steps=2,
         sweep__rounds=3,

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from pipelines.config.validate import FieldError
+from pipelines.results import Row
 from pipelines.sweep import SweepConfig
 from pipelines.sweep.rows import ALONE, sweep_rows
-from pipelines.sweep.summary import summarise, verdict
+from pipelines.sweep.summary import policy_table, summarise, verdict
 
 COLUMNS = ("step_seconds", "encode_seconds", "decode_seconds", "payload_bytes", "interface_bytes")
 FACTS = {"model": "m", "link": "100mbit", "workers": 2, "oversubscribed": False}
@@ -62,12 +63,37 @@ def test_the_table_says_where_compression_loses(seconds: float, expected: str) -
     assert verdict(row, [reference, row]) == expected
 
 
+def test_auto_stands_beside_the_fastest_of_its_own_cell() -> None:
+    def row(method: str, strategy: str, seconds: float, link: str = "1gbit", workers: int = 2) -> Row:
+        return {"model": "m", "link": link, "workers": workers, "method": method, "strategy": strategy} | {
+            "step_seconds_median": seconds
+        }
+
+    rows = [
+        row("sdp", "sdp", 2.0),
+        row("gq8", "gq", 1.0),
+        row("gq_interval", "gq_interval", 0.5),  # skips exchanges: not what auto chooses from
+        row("gq8", "gq", 0.1, link="100mbit"),
+        row("gq8", "gq", 0.1, workers=4),
+        row("auto", "auto", 1.05),
+    ]
+    assert list(policy_table(rows))[2:] == ["| m | 1gbit | 2 | gq8 | 1000.0 | 1050.0 | 1.050 |"]
+
+
+def test_more_workers_than_cores_time_a_shorter_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert config().methods_of(2) == ("sdp", "gq4")
+    assert config().methods_of(3) == ("sdp",)
+    assert config(threads_per_worker=2).methods_of(2) == ("sdp",)
+
+
 def config(**changes: object) -> SweepConfig:
     values: dict[str, object] = {
         "models": ("m",),
         "links": ("100mbit",),
         "methods": ("sdp", "gq4"),
         "workers": (2,),
+        "oversubscribed_methods": ("sdp",),
         "batch_size": 8,
         "warmup_steps": 1,
         "rounds": 2,
@@ -86,6 +112,7 @@ def config(**changes: object) -> SweepConfig:
         ("workers", (1,)),
         ("rounds", 0),
         ("methods", ()),
+        ("oversubscribed_methods", ("gq8",)),
         ("cycle_milliseconds", 0),
     ],
 )
@@ -98,14 +125,16 @@ def test_the_summary_writes_rows_table_and_figures(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     workers = blocks([1.0, 1.2], [0.5, 0.6])
     workers["sdp"] = [(3.0, 0.0, 0.0, 8000.0, 8100.0)] * 2
-    rows = sweep_rows([workers], COLUMNS, FACTS, 4)
+    rows = [{**row, "strategy": "gq"} for row in sweep_rows([workers], COLUMNS, FACTS, 4)]
     folder = tmp_path / "results/sweep"
     folder.mkdir(parents=True)
     (folder / "m-100mbit.json").write_text(json.dumps(rows))
     summarise(config())
     assert json.loads((tmp_path / "results/sweep.json").read_text()) == rows
     lines = (tmp_path / "results/sweep.md").read_text().splitlines()
-    assert len(lines) == 2 + len(rows)
-    assert len({line.count("|") for line in lines}) == 1
+    end = lines.index("")
+    assert end == 2 + len(rows)
+    assert len({line.count("|") for line in lines[:end]}) == 1
+    assert lines[end + 1 :] == list(policy_table([]))
     for name in ("sweep_steps", "sweep_acceleration"):
         assert "<svg" in (tmp_path / f"results/{name}.svg").read_text()
