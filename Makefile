@@ -27,7 +27,7 @@ sweep: $(READY) ## time every method on emulated slow links (root or user namesp
 	@$(BIN)/dvc repro sweep/dvc.yaml
 
 convergence: $(READY) ## train a small model by every method, at 2 to 64 workers, and test for the same accuracy
-	@$(BIN)/dvc repro convergence/dvc.yaml
+	@$(BIN)/dvc repro --keep-going convergence/dvc.yaml
 
 # Where the data of a set are missing its stages fail; what did run is summarised all the same.
 study: $(READY) ## tune, compare and ablate the models over seeds; open results/study.html afterwards

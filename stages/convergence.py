@@ -1,14 +1,16 @@
-"""Stage converge@(METHOD, N) and parity@METHOD: train a small model and keep the curve of every run.
+"""Stages converge@(METHOD, N) and parity@(DATA, METHOD): train a small model and keep the rows of every run.
 
 Part of the pipeline in the folder convergence/ (`make convergence`), not of `make repro`. Two workers run on
 Horovod, more on the virtual cluster of this process.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from pipelines.config import DEFAULT_PATH, load_section
-from pipelines.convergence import ConvergenceConfig, ConvergenceJob
+from pipelines.convergence import ConvergenceConfig
+from pipelines.convergence.job import curve_job, parity_job
 from pipelines.entry import run_stage
 from pipelines.models.config import DenseNetConfig
 from pipelines.training.config import RecipeConfig
@@ -19,24 +21,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.convergence", description=__doc__)
     parser.add_argument("--method", default="gq8", help="key of the section methods (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="number of workers (default: %(default)s)")
-    parser.add_argument("--parity", action="store_true", help="all seeds of convergence.parity_seeds")
+    parser.add_argument(
+        "--parity",
+        metavar="DATA",
+        help="accuracy test: all seeds on two workers, on a key of convergence.parity.sets",
+    )
     parser.add_argument(
         "--params", type=Path, default=DEFAULT_PATH, help="parameter file (default: %(default)s)"
     )
     arguments = parser.parse_args()
-    config = load_section(ConvergenceConfig, "convergence", arguments.params)
-    name = f"parity-{arguments.method}" if arguments.parity else f"{arguments.method}-{arguments.workers}"
-    job = ConvergenceJob(
-        method=arguments.method,
-        workers=arguments.workers,
-        seeds=tuple(range(1, config.parity_seeds + 1)) if arguments.parity else (1,),
-        convergence=config,
-        recipe=load_section(RecipeConfig, "recipe", arguments.params),
-        densenet=load_section(DenseNetConfig, "densenet", arguments.params),
-        params=arguments.params,
-        data_folder=Path("data/prepared"),
-        result_file=Path("results/convergence") / f"{name}.json",
-    )
+    method, params = arguments.method, arguments.params
+    config = load_section(ConvergenceConfig, "convergence", params)
+    recipe = load_section(RecipeConfig, "recipe", params)
+    densenet = load_section(DenseNetConfig, "densenet", params)
+    if arguments.parity:
+        job = parity_job(config, recipe, densenet, method=method, data=arguments.parity, params=params)
+    else:
+        job = curve_job(config, recipe, densenet, method=method, workers=arguments.workers, params=params)
     # Imported late: a worker has to be one before torch starts threads.
     from pipelines.convergence.run import run, run_worker
     from pipelines.parallel.horovodrun import is_worker
@@ -44,9 +45,7 @@ def main() -> None:
     if is_worker():
         run_worker(job)
     else:
-        program = ["-m", "stages.convergence", "--method", job.method, "--workers", str(job.workers)]
-        program += ["--params", str(job.params), *(["--parity"] if arguments.parity else [])]
-        run(job, program)
+        run(job, ["-m", "stages.convergence", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,64 @@
 from dataclasses import dataclass
 
 from pipelines.config import require
+from pipelines.data.config import AugmentConfig
+
+PARITY_WORKERS = 2
+"""The accuracy test runs on real Horovod ranks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParitySet:
+    """One data set of the accuracy test and what is trained on it; an entry of `convergence.parity.sets`."""
+
+    model: str
+    """Model to train, by registered name."""
+    seeds: int
+    """Runs of each method, with seeds from 1; a seed fixes initial weights, order and augmentation of the data."""
+    epochs: int
+    """Passes over the training part; the recipe's schedule and warm-up keep their shape."""
+    global_batch_size: int
+    """Samples of a step, both workers together."""
+    train_limit: int | None
+    """As in the section `prepare`."""
+    test_limit: int | None
+    """As in the section `prepare`."""
+    image_size: int | None
+    """As in the section `prepare`."""
+    augment: AugmentConfig
+    """As in the section `recipe`."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges; raises FieldError."""
+        require(self.seeds >= 2, "seeds", self.seeds, "a whole number of at least 2")
+        require(self.epochs >= 1, "epochs", self.epochs, "a whole number of at least 1")
+        size = self.global_batch_size
+        require(size >= 2 and size % PARITY_WORKERS == 0, "global_batch_size", size, "a multiple of 2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityConfig:
+    """The test for the same accuracy, on two Horovod workers; `convergence.parity`."""
+
+    methods: tuple[str, ...]
+    """Keys of the section `methods`, the reference among them."""
+    reference: str
+    """The method that the others are compared with."""
+    margin_points: float
+    """Difference of the test accuracy, in points, below which two methods count as equivalent."""
+    data: tuple[str, ...]
+    """Keys of `sets` to run."""
+    sets: dict[str, ParitySet]
+    """What is trained on a data set; the key is the set's name, as in `prepare.name`."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges; raises FieldError."""
+        compares = self.reference in self.methods and len(set(self.methods)) == len(self.methods) >= 2
+        allowed = f"different keys of the section methods, {self.reference!r} and at least one more"
+        require(compares, "methods", list(self.methods), allowed)
+        require(self.margin_points > 0, "margin_points", self.margin_points, "a number above 0 (points)")
+        known = bool(self.data) and set(self.data) <= set(self.sets)
+        require(known, "data", list(self.data), f"keys of sets: {', '.join(self.sets)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,37 +68,24 @@ class ConvergenceConfig:
     """What is trained, how long and how often; section `convergence`."""
 
     model: str
-    """Model to train, by registered name."""
+    """Model whose curves are drawn, by registered name."""
     methods: tuple[str, ...]
     """Keys of the section `methods` whose curves are compared; each must carry every number of workers."""
     workers: tuple[int, ...]
     """Numbers of workers of those curves: 2 runs on Horovod, more run on the virtual cluster."""
-    parity_methods: tuple[str, ...]
-    """Methods tested for the same accuracy as `parity_reference`, on two Horovod workers."""
-    parity_reference: str
-    """Key of the section `methods`."""
-    parity_seeds: int
-    """Runs of each of them, with seeds from 1; a seed fixes initial weights and order of the data."""
-    margin_points: float
-    """Difference of the test accuracy, in points, below which two methods count as equivalent."""
     global_batch_size: int
     """Samples of a step, all workers together: the same steps whatever the number of workers."""
     epochs: int
     """Passes over the training part; the recipe's schedule and warm-up keep their shape."""
+    parity: ParityConfig
+    """The test for the same accuracy."""
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
-        for key in ("methods", "parity_methods"):
-            require(
-                bool(getattr(self, key)), key, getattr(self, key), "at least one key of the section methods"
-            )
+        require(bool(self.methods), "methods", self.methods, "at least one key of the section methods")
         enough = bool(self.workers) and all(number >= 2 for number in self.workers)
         require(enough, "workers", self.workers, "whole numbers of at least 2")
         size = self.global_batch_size
-        divides = size >= 1 and all(size % number == 0 for number in (2, *self.workers))
-        require(
-            divides, "global_batch_size", size, f"a common multiple of 2 and workers {list(self.workers)}"
-        )
-        require(self.parity_seeds >= 2, "parity_seeds", self.parity_seeds, "a whole number of at least 2")
-        require(self.margin_points > 0, "margin_points", self.margin_points, "a number above 0 (points)")
+        divides = size >= 1 and all(size % number == 0 for number in self.workers)
+        require(divides, "global_batch_size", size, f"a common multiple of workers {list(self.workers)}")
         require(self.epochs >= 1, "epochs", self.epochs, "a whole number of at least 1")

@@ -54,13 +54,16 @@ def parity_rows(runs: Sequence[Row], reference: str, margin: float) -> list[Row]
             {
                 **{key: first[key] for key in ("model", "method", "workers", "steps", "global_batch_size")},
                 "reference": reference,
+                "epochs": first["epoch"],
                 "num_seeds": len(seeds),
                 "test_accuracy_mean": float(mine.mean()) / 100,
                 "test_accuracy_std": float(mine.std(ddof=1)) / 100,
                 "reference_accuracy_mean": float(theirs.mean()) / 100,
                 "reference_accuracy_std": float(theirs.std(ddof=1)) / 100,
                 **paired_equivalence((mine - theirs).tolist(), margin),
-                "commit": first["commit"],
+                "train_seconds_per_seed": float(np.mean([pair[0]["seconds"] for pair in pairs])),
+                "reference_train_seconds_per_seed": float(np.mean([pair[1]["seconds"] for pair in pairs])),
+                **{key: first[key] for key in ("device", "commit")},
             }
         )
     return rows

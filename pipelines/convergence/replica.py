@@ -25,7 +25,7 @@ def make_model(job: ConvergenceJob, seed: int, data: PreparedData) -> nn.Module:
     Not for several threads at once: initial weights are drawn from torch's one global generator.
     """
     return build_model(
-        job.convergence.model,
+        job.model,
         num_channels=data.num_channels,
         num_classes=data.num_classes,
         image_size=data.image_size,
@@ -43,7 +43,7 @@ def train_replica(
     *,
     virtual: bool,
 ) -> list[Row]:
-    """Train one worker's replica `model`, in place; returns a row an epoch (the same scores on every worker).
+    """Train one worker's replica `model`, in place; returns a row a scored epoch (equal scores on all workers).
 
     A row's `sent_megabytes` is what this worker has sent so far, `seconds` the time since the first step.
     Raises UserError where the loss stops being finite.
@@ -82,6 +82,8 @@ def train_replica(
         seconds += time.perf_counter() - start
         sent_bytes += strategy.step_cost().sent_bytes
         average_buffers(model, collectives, f"seed{seed}.")
+        if not job.scores_every_epoch and epoch + 1 < recipe.epochs:
+            continue
         steps = (epoch + 1) * len(batches)
         row: Row = {
             "method": job.method,

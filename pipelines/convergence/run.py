@@ -8,14 +8,14 @@ from tqdm import tqdm
 
 from horovod_gq.collectives import Collectives
 from pipelines.convergence.job import ConvergenceJob
+from pipelines.convergence.parts import SeedParts
 from pipelines.convergence.replica import make_model, train_replica
 from pipelines.data import PreparedData, load_prepared
 from pipelines.parallel import horovodrun
 from pipelines.parallel.progress import report_progress
-from pipelines.parallel.strategy import build_strategy
 from pipelines.parallel.virtual import run_workers
 from pipelines.provenance import provenance
-from pipelines.results import Row, write_json
+from pipelines.results import Row
 
 HOROVOD_WORKERS = 2
 """More would share this machine's cores; they run as threads of one process instead."""
@@ -24,19 +24,21 @@ HOROVOD_WORKERS = 2
 def run(job: ConvergenceJob, program: Sequence[str]) -> None:
     """Train every seed and write all rows to `job.result_file`; `program` is the command line of a worker.
 
+    Seeds that an interrupted run of the same job has finished are not trained again.
+
     Raises UserError where a method cannot carry the workers, or with the line of the worker that failed.
     """
-    build_strategy(job.method, job.params)
     data = load_prepared(job.data_folder)
-    if job.workers == HOROVOD_WORKERS:
+    parts = SeedParts(job, data.checksum)
+    parts.drop_stale()
+    if job.workers == HOROVOD_WORKERS and parts.missing():
         hosts = f"localhost:{HOROVOD_WORKERS}"
         horovodrun.run(["-np", str(HOROVOD_WORKERS), "-H", hosts], program, 1, job.name)
-        return
-    torch.set_num_threads(1)
-    rows: list[Row] = []
-    for seed in tqdm(job.seeds, desc=job.name, unit="run", disable=None):
-        rows += train_virtual(job, seed, data)
-    _write(job, rows)
+    elif job.workers != HOROVOD_WORKERS:
+        torch.set_num_threads(1)
+        for seed in tqdm(parts.missing(), desc=job.name, unit="run", disable=None):
+            parts.write(seed, _with_facts(job, train_virtual(job, seed, data)))
+    parts.join()
 
 
 def train_virtual(job: ConvergenceJob, seed: int, data: PreparedData) -> list[Row]:
@@ -50,7 +52,7 @@ def train_virtual(job: ConvergenceJob, seed: int, data: PreparedData) -> list[Ro
 
 
 def run_worker(job: ConvergenceJob) -> None:
-    """Train every seed as one rank of a Horovod run; rank 0 writes the rows."""
+    """Train every seed that is missing as one rank of a Horovod run; rank 0 keeps the rows of each."""
     import horovod.torch as hvd
 
     from horovod_gq.backend import HorovodCollectives
@@ -58,16 +60,18 @@ def run_worker(job: ConvergenceJob) -> None:
     hvd.init()
     torch.set_num_threads(1)
     data = load_prepared(job.data_folder)
-    rows: list[Row] = []
-    for done, seed in enumerate(job.seeds, start=1):
+    parts = SeedParts(job, data.checksum)
+    # Equal on both ranks: rank 0 writes the first part after it has trained that seed with the other.
+    seeds = parts.missing()
+    for done, seed in enumerate(seeds, start=1):
         model = make_model(job, seed, data)
-        rows += train_replica(job, seed, data, model, HorovodCollectives(), virtual=False)
-        report_progress(hvd.rank(), done, len(job.seeds))
-    if hvd.rank() == 0:
-        _write(job, rows)
+        rows = train_replica(job, seed, data, model, HorovodCollectives(), virtual=False)
+        if hvd.rank() == 0:
+            parts.write(seed, _with_facts(job, rows))
+        report_progress(hvd.rank(), done, len(seeds))
     hvd.shutdown()
 
 
-def _write(job: ConvergenceJob, rows: list[Row]) -> None:
-    facts = {"model": job.convergence.model, "global_batch_size": job.convergence.global_batch_size}
-    write_json(job.result_file, [row | facts | provenance("cpu") for row in rows])
+def _with_facts(job: ConvergenceJob, rows: list[Row]) -> list[Row]:
+    facts = {"model": job.model, "global_batch_size": job.global_batch_size}
+    return [row | facts | provenance("cpu") for row in rows]

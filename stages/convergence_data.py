@@ -1,0 +1,27 @@
+"""Stage convergence_data@DATA: prepare a data set of the accuracy test, as `prepare` does for the main pipeline."""
+
+import argparse
+
+from pipelines.config import load_section
+from pipelines.convergence import ConvergenceConfig
+from pipelines.convergence.job import data_folder, prepare_config
+from pipelines.data import PrepareConfig
+from pipelines.data.preparation import prepare
+from pipelines.entry import run_stage
+
+
+def main() -> None:
+    """Write the folder data/convergence/DATA, a sample picture among its files."""
+    parser = argparse.ArgumentParser(prog="python -m stages.convergence_data", description=__doc__)
+    parser.add_argument("--data", required=True, help="key of convergence.parity.sets")
+    data = parser.parse_args().data
+    config = load_section(ConvergenceConfig, "convergence")
+    folder = data_folder(data)
+    summary = prepare(
+        prepare_config(config, load_section(PrepareConfig, "prepare"), data), folder, folder / "samples.png"
+    )
+    print(f"{data}: {summary['num_train']} training images, checksum {summary['data_checksum'][:12]}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

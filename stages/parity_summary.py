@@ -1,0 +1,24 @@
+"""Stages parity_summary@DATA and parity_table: test for the same accuracy on one data set; join all sets' tables."""
+
+import argparse
+
+from pipelines.config import load_section
+from pipelines.convergence import ConvergenceConfig
+from pipelines.convergence.summary import join_parity, summarise_parity
+from pipelines.entry import run_stage
+
+
+def main() -> None:
+    """Run the stage with the section `convergence` of params.yaml."""
+    parser = argparse.ArgumentParser(prog="python -m stages.parity_summary", description=__doc__)
+    parser.add_argument("--data", help="key of convergence.parity.sets; without it, the tables are joined")
+    arguments = parser.parse_args()
+    config = load_section(ConvergenceConfig, "convergence")
+    if arguments.data:
+        summarise_parity(config, arguments.data)
+    else:
+        join_parity(config)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,69 @@
+"""Finished seeds survive an interruption, unless what they depend on has changed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import load_section
+from pipelines.convergence import ConvergenceConfig, ConvergenceJob, parts
+from pipelines.convergence.job import parity_job
+from pipelines.convergence.parts import SeedParts
+from pipelines.models.config import DenseNetConfig
+from pipelines.results import Row, read_json
+from pipelines.training.config import RecipeConfig
+from tests.imports import ROOT
+
+PARAMS = ROOT / "params.yaml"
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ConvergenceJob:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(parts, "commit", lambda: "now")
+    config = load_section(ConvergenceConfig, "convergence", PARAMS)
+    recipe = load_section(RecipeConfig, "recipe", PARAMS)
+    densenet = load_section(DenseNetConfig, "densenet", PARAMS)
+    made = parity_job(config, recipe, densenet, method="gq8_bucketed", data="digits", params=PARAMS)
+    return replace(made, seeds=(1, 2, 3))
+
+
+def rows(seed: int, commit: str = "now") -> list[Row]:
+    return [{"seed": seed, "commit": commit}]
+
+
+def test_an_interrupted_job_goes_on_and_joins_in_the_order_of_seeds(job: ConvergenceJob) -> None:
+    first = SeedParts(job, "checksum")
+    first.write(2, rows(2))
+    again = SeedParts(job, "checksum")
+    again.drop_stale()
+    assert again.missing() == [1, 3]
+    again.write(3, rows(3))
+    again.write(1, rows(1))
+    again.join()
+    assert read_json(job.result_file) == rows(1) + rows(2) + rows(3)
+    assert not job.part_folder.exists()
+
+
+def test_more_seeds_keep_those_that_are_there(job: ConvergenceJob) -> None:
+    SeedParts(job, "checksum").write(1, rows(1))
+    more = SeedParts(replace(job, seeds=(1, 2, 3, 4)), "checksum")
+    more.drop_stale()
+    assert more.missing() == [2, 3, 4]
+
+
+@pytest.mark.parametrize("changed", ["epochs", "recipe", "data", "method", "commit"])
+def test_rows_of_anything_else_are_dropped(job: ConvergenceJob, changed: str) -> None:
+    SeedParts(job, "checksum").write(1, rows(1, "before" if changed == "commit" else "now"))
+    if changed == "epochs":
+        job = replace(job, epochs=job.epochs + 1)
+    elif changed == "recipe":
+        job = replace(job, recipe=replace(job.recipe, learning_rate=0.05))
+    elif changed == "method":
+        file = Path("params.yaml")
+        entry = "gq8_bucketed: { strategy: gq, wire_bits: "
+        file.write_text(PARAMS.read_text().replace(f"{entry}8", f"{entry}16"))
+        job = replace(job, params=file)
+    other = SeedParts(job, "other" if changed == "data" else "checksum")
+    other.drop_stale()
+    assert other.missing() == [1, 2, 3]
