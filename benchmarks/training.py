@@ -10,8 +10,6 @@ all; a row's ratio is the median over the rounds of torchvision's time by the va
 import argparse
 import json
 import statistics
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +21,11 @@ from pipelines.config import load_section
 from pipelines.models import DenseNetConfig, build_model, count_parameters
 from pipelines.models.blocks import block_layers
 from pipelines.provenance import provenance
+from pipelines.study.steps import Step, timed_rounds
 from pipelines.torchvision_compat import torchvision
 
 NUM_CLASSES = 10
 NUM_CHANNELS = 3
-WARMUP_ROUNDS = 2
-Step = Callable[[], None]
 
 
 def config(
@@ -88,18 +85,6 @@ def step_of(model: nn.Module, images: Tensor, labels: Tensor) -> Step:
             torch.cuda.synchronize()
 
     return step
-
-
-def timed_rounds(steps: dict[str, Step], num_rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of `num_rounds` steps of each, one of each a round, after a warm-up."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for round_index in range(WARMUP_ROUNDS + num_rounds):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if round_index >= WARMUP_ROUNDS:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
