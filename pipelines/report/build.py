@@ -39,12 +39,7 @@ def build_report(results: Path, page: Path) -> None:
     distributed = read_json(results / "distributed.json")
     speedup = read_json(results / "speedup.json")
     prepared = read_json(results / "prepare.json")
-    environment = Environment(
-        loader=PackageLoader("pipelines.report", "."),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-    )
-    html = environment.get_template("template.html").render(
+    html = render_page(
         title="gqbench: DenseNet recognition and gradient quantization",
         subtitle="Every number on this page was measured by the pipeline run that wrote it (dvc repro).",
         facts=_facts(recognition, distributed, prepared),
@@ -57,6 +52,19 @@ def build_report(results: Path, page: Path) -> None:
     )
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(html, encoding="utf-8")
+
+
+def render_page(
+    title: str, subtitle: str, facts: Sequence[tuple[str, str]], sections: Sequence[Section]
+) -> str:
+    """Return a page as HTML; `facts` are names and values below the title."""
+    environment = Environment(
+        loader=PackageLoader("pipelines.report", "."),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+    )
+    template = environment.get_template("template.html")
+    return template.render(title=title, subtitle=subtitle, facts=facts, sections=sections)
 
 
 def embed(path: Path, caption: str) -> Picture:

@@ -70,6 +70,11 @@ class Table:
     headings: list[str]
     rows: list[list[Cell]]
 
+    @property
+    def has_best(self) -> bool:
+        """Whether any cell is marked."""
+        return any(cell.best for row in self.rows for cell in row)
+
 
 def make_table(rows: Sequence[Row], columns: Sequence[Column], group: str | None = None) -> Table:
     """Format `rows`; the best value of a column is marked within rows that share the field `group`."""

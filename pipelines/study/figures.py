@@ -1,0 +1,112 @@
+"""Figures of the recognition study."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from pipelines.figures import GREY, color_of, figure
+from pipelines.results import Row
+
+PANEL_WIDTH = 3.0  # inches
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+CURVES = {"loss": "loss", "accuracy": "accuracy in %"}
+
+
+def draw_depth_curves(rows: Sequence[Row], path: Path) -> None:
+    """Draw loss and accuracy by epoch, a column a model, a colour an initial rate; writes `path`.
+
+    Solid: validation; dashed: training; dotted vertical: the learning rate drops.
+    """
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    rates = sorted({row["learning_rate"] for row in rows})
+    with figure(path, max(PANEL_WIDTH * len(models), 5.4), 5.0) as drawing:
+        panels = drawing.subplots(len(CURVES), len(models), squeeze=False, sharex=True, sharey="row")
+        for line, (key, title) in zip(panels, CURVES.items(), strict=True):
+            for axes, model in zip(line, models, strict=True):
+                mine = [row for row in rows if row["model"] == model]
+                _draw_runs(axes, mine, rates, key)
+            line[0].set_ylabel(title)
+        for axes, model in zip(panels[0], models, strict=True):
+            axes.set_yscale("log")
+            axes.set_title(model)
+        for axes in panels[-1]:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.set_xlabel("epoch")
+        handles = [
+            *(Line2D([], [], color=color_of(index)) for index in range(len(rates))),
+            *(Line2D([], [], color=GREY, linestyle=style) for style in ("-", "--", ":")),
+        ]
+        labels = [f"initial rate {rate:g}" for rate in rates]
+        labels += ["validation", "training", "the rate drops"]
+        drawing.legend(handles, labels, loc="outside lower center", ncols=4)
+
+
+def _draw_runs(axes: Axes, rows: Sequence[Row], rates: Sequence[float], key: str) -> None:
+    """Draw a model's training and validation curves of `key`, a colour a rate."""
+    scale = 100 if key == "accuracy" else 1
+    for index, rate in enumerate(rates):
+        for part, style, width in (("validation", "-", 1.6), ("train", "--", 0.9)):
+            points = [
+                (row["epoch"], scale * row[f"{part}_{key}"])
+                for row in rows
+                if row["learning_rate"] == rate and row[f"{part}_{key}"] is not None
+            ]
+            if points:
+                axes.plot(*zip(*points, strict=True), color=color_of(index), linestyle=style, linewidth=width)
+    for epoch in sorted({row["epoch"] for row in rows if row["dropped"]}):
+        # The rate falls at the epoch's start; the points stand at the epochs' ends.
+        axes.axvline(epoch - 1, color=GREY, linewidth=0.9, linestyle=":")
+
+
+def draw_rates(rows: Sequence[Row], path: Path) -> None:
+    """Draw the validation accuracy of the last epoch against the initial rate, a line a model; writes `path`."""
+    last = {
+        (row["model"], row["learning_rate"]): row for row in sorted(rows, key=lambda row: int(row["epoch"]))
+    }
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    with figure(path, 5.2, 3.4) as drawing:
+        axes = drawing.add_subplot()
+        for index, model in enumerate(models):
+            points = sorted(
+                (rate, 100 * row["validation_accuracy"])
+                for (name, rate), row in last.items()
+                if name == model and row["validation_accuracy"] is not None
+            )
+            if points:
+                marker = MARKERS[index % len(MARKERS)]
+                axes.plot(*zip(*points, strict=True), color=color_of(index), marker=marker, label=model)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(sorted({row["learning_rate"] for row in rows})))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set(xlabel="initial learning rate", ylabel="validation accuracy in %")
+        axes.set_title("Accuracy after the last epoch")
+        drawing.legend(loc="outside right upper")
+
+
+def draw_cost(summary: Sequence[Row], key: str, label: str, path: Path) -> None:
+    """Draw the mean test accuracy, bars one deviation over seeds, against the cost `key`; writes `path`.
+
+    `summary`: a row a model with test_accuracy_mean and test_accuracy_std (None for one seed: no bar).
+    """
+    with figure(path, 5.6, 3.6) as drawing:
+        axes = drawing.add_subplot()
+        for index, row in enumerate(summary):
+            deviation = row["test_accuracy_std"]
+            axes.errorbar(
+                row[key],
+                100 * row["test_accuracy_mean"],
+                yerr=None if deviation is None else 100 * deviation,
+                fmt=MARKERS[index % len(MARKERS)],
+                color=color_of(index),
+                capsize=2.5,
+                elinewidth=1,
+                label=row["model"],
+            )
+        axes.set_xscale("log")
+        axes.set(xlabel=label, ylabel="test accuracy in %")
+        axes.set_title("Test accuracy, mean and deviation over seeds")
+        drawing.legend(loc="outside right upper")

@@ -1,0 +1,211 @@
+"""The page of the study, as HTML in one file and as Markdown."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipelines.report.build import Picture, Section, embed, render_page
+from pipelines.report.tables import Column, make_table
+from pipelines.results import Row
+from pipelines.study.claims import NOT_RUN, Claim, rate_drops
+from pipelines.study.collect import DataResults
+from pipelines.study.tables import (
+    ABLATION,
+    CLAIMS,
+    COMPARISON,
+    DROPS,
+    TUNING,
+    ablation_rows,
+    claim_rows,
+    comparison_rows,
+    markdown,
+    shown_ablation,
+    shown_claims,
+    shown_comparison,
+    shown_tuning,
+)
+
+TITLE = "gqbench: the recognition study"
+SUBTITLE = "Every number on this page was measured by the pipeline of the study (make study)."
+RULE = (
+    "Rule: a claim holds when each of its tests holds, and does not hold when one does not. A test over seeds takes "
+    "the differences of test accuracy paired by seed: it holds when the 95 % t interval of their mean lies above 0, "
+    "does not hold when it lies at or below 0, and else is not decided; differences that are all equal give no "
+    "interval and decide nothing. With one seed in common, McNemar's exact test on the shared test images decides at "
+    "level 0.05, corrected for the tests of the claim (Holm). The claim on the learning rate has one value a run "
+    "(model and initial rate), the mean over its drops of the change from the epoch before the drop to the next."
+)
+
+Pictures = Callable[[str, str], list[Picture]]
+
+
+def write_page(found: Sequence[DataResults], results: Path) -> None:
+    """Write study.html, figures embedded, and study.md, figures linked, in the folder `results`."""
+
+    def embedded(name: str, caption: str) -> list[Picture]:
+        path = results / name
+        return [embed(path, caption)] if path.exists() else []
+
+    def linked(name: str, caption: str) -> list[Picture]:
+        return [Picture(source=name, caption=caption)] if (results / name).exists() else []
+
+    facts = facts_of(found)
+    html = render_page(TITLE, SUBTITLE, facts, sections_of(found, embedded))
+    (results / "study.html").write_text(html, encoding="utf-8")
+    text = render_markdown(facts, sections_of(found, linked))
+    (results / "study.md").write_text(text, encoding="utf-8")
+
+
+def facts_of(found: Sequence[DataResults]) -> list[tuple[str, str]]:
+    """Say on what data, code and machine the numbers were made."""
+    facts = []
+    rows = [row for one in found for row in (*one.comparison, *one.curves, *one.ablation)]
+    for one in found:
+        checksums = {str(row["data_checksum"])[:12] for row in rows if row["data"] == one.data}
+        facts.append((one.data, f"checksum {_listed(checksums)}" if checksums else NOT_RUN))
+    versions = [key for key in (rows[0] if rows else {}) if key.endswith("_version")]
+    for key in ("commit", "device", *versions):
+        facts.append((key.replace("_", " "), _listed({str(row.get(key)) for row in rows}) or NOT_RUN))
+    return facts
+
+
+def sections_of(found: Sequence[DataResults], pictures: Pictures) -> list[Section]:
+    """Return the page's sections: the answers, then each experiment on every data set."""
+    sections = [claims_section(found)]
+    for experiment in (comparison_section, tuning_section, curves_section, ablation_section):
+        sections += [experiment(one, pictures) for one in found]
+    sections += [pictures_section(one, pictures) for one in found]
+    return [*sections, not_run_section(found)]
+
+
+def claims_section(found: Sequence[DataResults]) -> Section:
+    """Answer the claims, each on every data set, and show the tests behind the answers."""
+    answered = [(one.data, one.answer_claims()) for one in found]
+    sentences = [_answer(data, claim) for data, claims in answered for claim in claims]
+    rows = [row for data, claims in answered for row in shown_claims(claim_rows(data, claims))]
+    table = make_table(rows, CLAIMS) if rows else None
+    return Section("claims", "The study's claims", [*sentences, RULE], table)
+
+
+def _answer(data: str, claim: Claim) -> str:
+    reason = f" ({claim.reason})" if claim.reason else ""
+    return f"{claim.statement}, on {data}: {claim.answer}{reason}."
+
+
+def comparison_section(found: DataResults, _: Pictures) -> Section:
+    """Show every model of a data set over its seeds."""
+    rows = shown_comparison(comparison_rows(found.comparison))
+    return _section(
+        "comparison",
+        "Comparison",
+        found.data,
+        found.comparison,
+        [
+            "Same recipe and budget for all; the rate was tuned on the validation part. Accuracy: mean ± standard "
+            "deviation over n seeds. AUC: mean over seeds, in brackets the outermost bounds of the seeds' bootstrap "
+            "intervals. Published errors come from longer recipes on the whole of CIFAR-10."
+        ],
+        rows,
+        COMPARISON,
+    )
+
+
+def tuning_section(found: DataResults, _: Pictures) -> Section:
+    """Show the tuning grid of a data set."""
+    notes = ["The same grid for every model, judged on the validation part alone."]
+    rows = shown_tuning(found.tuning)
+    return _section("tuning", "Tuning", found.data, found.tuning, notes, rows, TUNING, "model")
+
+
+def curves_section(found: DataResults, pictures: Pictures) -> Section:
+    """Show curves per depth, what happens where the rate drops, and the sweep over initial rates."""
+    caption = "Loss and accuracy by epoch, per depth; dotted: the learning rate drops."
+    figures = pictures(f"study_{found.data}_curves.svg", f"{found.data}: {caption}")
+    sweep = "Validation accuracy after the last epoch against the initial rate."
+    figures += pictures(f"study_{found.data}_rates.svg", f"{found.data}: {sweep}")
+    notes = ["Stepwise schedule; validation scores in the epoch before each drop and in the next."]
+    rows = rate_drops(found.curves)
+    return _section(
+        "curves", "Learning rate and depth", found.data, found.curves, notes, rows, DROPS, figures=figures
+    )
+
+
+def ablation_section(found: DataResults, _: Pictures) -> Section:
+    """Show what each change of the ablated model does."""
+    models = _listed({row["model"] for row in found.ablation})
+    notes = [
+        f"{models} with one thing changed at a time, at the recipe's rate. Training steps were timed in rounds that "
+        "take every variant in turn; peak memory is that of one training step in a process of its own."
+    ]
+    rows = shown_ablation(ablation_rows(found.ablation))
+    return _section("ablation", "Ablation", found.data, found.ablation, notes, rows, ABLATION)
+
+
+def pictures_section(found: DataResults, pictures: Pictures) -> Section:
+    """Show accuracy against what it costs."""
+    figures = pictures(
+        f"study_{found.data}_parameters.svg", f"{found.data}: test accuracy against the number of parameters."
+    )
+    figures += pictures(
+        f"study_{found.data}_seconds.svg", f"{found.data}: test accuracy against the time of training."
+    )
+    notes = ["Bars: one standard deviation over seeds; a single seed has none."]
+    return Section(
+        f"pictures-{found.data}",
+        f"Accuracy and cost: {found.data}",
+        [_setting(found.data, found.comparison), *notes] if figures else [f"{found.data}: {NOT_RUN}."],
+        figures=figures,
+    )
+
+
+def not_run_section(found: Sequence[DataResults]) -> Section:
+    """List what the parameters name and nothing has run."""
+    missing = [f"{one.data}: {name}." for one in found for name in one.not_run]
+    gpu = "The paper preset (DenseNet-100 on all of CIFAR-10, on an NVIDIA GPU): not run; no stage of the study does."
+    return Section("not-run", "Not run", [*missing, gpu])
+
+
+def _section(
+    anchor: str,
+    heading: str,
+    data: str,
+    run: Sequence[Row],
+    notes: Sequence[str],
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    group: str | None = None,
+    figures: Sequence[Picture] = (),
+) -> Section:
+    """Return the section on one experiment and data set: what was run, notes, table and figures."""
+    where, title = f"{anchor}-{data}", f"{heading}: {data}"
+    if not run:
+        return Section(where, title, [f"{data}: {NOT_RUN}."])
+    table = make_table(rows, columns, group) if rows else None
+    return Section(where, title, [_setting(data, run), *notes], table, group, figures)
+
+
+def _setting(data: str, rows: Sequence[Row]) -> str:
+    """Say on how many images, for how many epochs and with which seeds the rows were made."""
+    seeds = sorted({row["seed"] for row in rows})
+    images = f"{_listed({format(row['num_train_images'], ',') for row in rows})} training images"
+    tested = {format(row["num_test"], ",") for row in rows if row.get("num_test") is not None}
+    if tested:
+        images += f", {_listed(tested)} test images"
+    epochs = _listed({str(row["epochs"]) for row in rows})
+    plural = "seed" if len(seeds) == 1 else "seeds"
+    numbers = ", ".join(str(seed) for seed in seeds)
+    return f"Run on {data}: {images}, {epochs} epochs, {len(seeds)} {plural} ({numbers})."
+
+
+def _listed(values: set[str]) -> str:
+    return " and ".join(sorted(values))
+
+
+def render_markdown(facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
+    """Return the page as Markdown, pictures as links."""
+    parts = [f"# {TITLE}", SUBTITLE, "\n".join(f"- {name}: {value}" for name, value in facts)]
+    for section in sections:
+        parts += [f"## {section.heading}", *section.paragraphs]
+        if section.table is not None:
+            parts.append(markdown(section.table))
+        parts += [f"![{figure.caption}]({figure.source})" for figure in section.figures]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,225 @@
+"""Tables of the study: how rows over seeds become one line each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipelines.evaluation.comparison import summarise_seeds
+from pipelines.report.tables import Column, Table, count, decimal, milliseconds, percent, seconds, times
+from pipelines.results import Row
+from pipelines.study.claims import Claim
+
+
+@dataclass(frozen=True, order=True)
+class Spread:
+    """A share over seeds; the mean alone orders."""
+
+    mean: float
+    deviation: float | None = field(compare=False)
+    num_seeds: int = field(compare=False)
+
+    def __str__(self) -> str:
+        deviation = "" if self.deviation is None else f" ± {100 * self.deviation:.2f}"
+        return f"{100 * self.mean:.2f}{deviation} % (n = {self.num_seeds})"
+
+
+@dataclass(frozen=True, order=True)
+class Interval:
+    """A mean over seeds with the widest bounds of the seeds' own intervals."""
+
+    mean: float
+    low: float = field(compare=False)
+    high: float = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+def mebibytes(value: int) -> str:
+    """Return bytes as MiB."""
+    return f"{value / 2**20:.1f} MiB"
+
+
+def rate(value: float) -> str:
+    """Return a learning rate without trailing zeros."""
+    return f"{value:g}"
+
+
+COMPARISON = (
+    Column("model", "model"),
+    Column("num_parameters", "parameters", count, min),
+    Column("num_multiply_adds", "multiply-adds", count, min),
+    Column("learning_rate", "tuned rate", rate),
+    Column("accuracy", "test accuracy", str, max),
+    Column("auc_macro", "AUC macro", str, max),
+    Column("auc_micro", "AUC micro", str, max),
+    Column("test_loss_mean", "NLL", decimal, min),
+    Column("calibration_error_mean", "calibration error", decimal, min),
+    Column("train_seconds_mean", "training", seconds, min),
+    Column("published", "published error on CIFAR-10, for orientation"),
+)
+
+TUNING = (
+    Column("model", "model"),
+    Column("learning_rate", "initial rate", rate),
+    Column("best_validation_accuracy", "validation accuracy", percent, max),
+    Column("best_validation_loss", "validation loss", decimal, min),
+    Column("result", "result"),
+)
+
+DROPS = (
+    Column("model", "model"),
+    Column("learning_rate", "initial rate", rate),
+    Column("epoch", "drop at epoch", count),
+    Column("accuracy_before", "validation accuracy before", percent),
+    Column("accuracy_after", "after", percent),
+    Column("accuracy_trend", "change in the epoch before", percent),
+    Column("loss_before", "validation loss before", decimal),
+    Column("loss_after", "after", decimal),
+)
+
+ABLATION = (
+    Column("variant", "variant"),
+    Column("changed", "changed"),
+    Column("accuracy", "test accuracy", str, max),
+    Column("num_parameters", "parameters", count, min),
+    Column("num_multiply_adds", "multiply-adds", count, min),
+    Column("step_seconds_median", "training step", milliseconds, min),
+    Column("step_over_reference", "step over reference", times, min),
+    Column("peak_memory_bytes", "peak memory", mebibytes, min),
+)
+
+CLAIMS = (
+    Column("data", "data"),
+    Column("claim", "claim"),
+    Column("test", "test"),
+    Column("rule", "rule"),
+    Column("num_pairs", "pairs", count),
+    Column("difference", "mean difference"),
+    Column("interval", "95 % interval"),
+    Column("p_value", "p (Holm)", decimal),
+    Column("answer", "answer"),
+)
+
+
+# What the rows of all seeds share.
+OF_MODEL = (
+    *("data", "num_parameters", "num_multiply_adds", "learning_rate", "epochs"),
+    *("published_error_percent", "published_source"),
+)
+OF_VARIANT = (
+    *("data", "model", "variant", "changed", "epochs", "num_parameters", "num_multiply_adds"),
+    *("step_seconds_median", "step_over_reference", "peak_memory_bytes"),
+)
+
+
+def comparison_rows(rows: Sequence[Row]) -> list[Row]:
+    """Return a row a model from a row a seed: statistics over the seeds that did not diverge.
+
+    A model that diverged with every seed has no statistics; num_diverged counts such seeds.
+    """
+    trained = [row for row in rows if row["test_accuracy"] is not None]
+    statistics = {row["model"]: row for row in summarise_seeds(trained)}
+    table = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        mine = [row for row in trained if row["model"] == model]
+        every = [row for row in rows if row["model"] == model]
+        first = every[0]
+        summary = {"model": model, "num_seeds": 0} | statistics.get(model, {})
+        row = summary | {key: first[key] for key in OF_MODEL} | {"num_diverged": len(every) - len(mine)}
+        for metric in ("auc_macro", "auc_micro") if mine else ():
+            row[f"{metric}_low"] = min(one[f"{metric}_low"] for one in mine)
+            row[f"{metric}_high"] = max(one[f"{metric}_high"] for one in mine)
+        table.append(row)
+    return table
+
+
+def shown_comparison(rows: Sequence[Row]) -> list[Row]:
+    """Return rows of `comparison_rows` with the composed cells of the table `COMPARISON`."""
+    shown = []
+    for row in rows:
+        cells: Row = {"published": _published(row)}
+        if row["num_seeds"]:
+            cells["accuracy"] = Spread(row["test_accuracy_mean"], row["test_accuracy_std"], row["num_seeds"])
+            for metric in ("auc_macro", "auc_micro"):
+                bounds = row[f"{metric}_low"], row[f"{metric}_high"]
+                cells[metric] = Interval(row[f"{metric}_mean"], *bounds)
+        if row["num_diverged"]:
+            cells["model"] = f"{row['model']} ({row['num_diverged']} diverged)"
+        shown.append(row | cells)
+    return shown
+
+
+def _published(row: Row) -> str | None:
+    if row["published_error_percent"] is None:
+        return None
+    return f"{row['published_error_percent']:g} % ({row['published_source']})"
+
+
+def shown_tuning(rows: Sequence[Row]) -> list[Row]:
+    """Return tuning rows with what became of each rate in words."""
+    words = {True: "chosen", False: None}
+    return [row | {"result": "diverged" if row["diverged"] else words[row["chosen"]]} for row in rows]
+
+
+def ablation_rows(rows: Sequence[Row]) -> list[Row]:
+    """Return a row a variant from a row a seed."""
+    table = []
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        every = [row for row in rows if row["variant"] == variant]
+        values = [row["test_accuracy"] for row in every if row["test_accuracy"] is not None]
+        row = {key: every[0][key] for key in OF_VARIANT}
+        row["num_seeds"], row["num_diverged"] = len(values), len(every) - len(values)
+        row["test_accuracy_mean"] = float(np.mean(values)) if values else None
+        row["test_accuracy_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        table.append(row)
+    return table
+
+
+def shown_ablation(rows: Sequence[Row]) -> list[Row]:
+    """Return rows of `ablation_rows` with the composed cells of the table `ABLATION`."""
+    return [
+        row | {"accuracy": Spread(row["test_accuracy_mean"], row["test_accuracy_std"], row["num_seeds"])}
+        if row["num_seeds"]
+        else row
+        for row in rows
+    ]
+
+
+def claim_rows(data: str, claims: Sequence[Claim]) -> list[Row]:
+    """Return a row a claim, followed by one a test of it (claim_answer: that of the whole claim)."""
+    rows: list[Row] = []
+    for claim in claims:
+        common: Row = {"experiment": "claim", "data": data, "claim": claim.key, "statement": claim.statement}
+        common |= {"claim_answer": claim.answer, "reason": claim.reason}
+        rows.append({**common, "test": None, "answer": claim.answer})
+        rows += [{**common, **test} for test in claim.tests]
+    return rows
+
+
+def shown_claims(rows: Sequence[Row]) -> list[Row]:
+    """Return the tests among rows of `claim_rows` with the composed cells of the table `CLAIMS`."""
+    shown = []
+    for row in rows:
+        if row["test"] is None:
+            continue
+        unit, factor = (" nats", 1) if row.get("unit") == "nats" else (" points", 100)
+        low, high = row["difference_low"], row["difference_high"]
+        cells: Row = {"claim": row["statement"], "interval": None}
+        if row["difference"] is not None:
+            cells["difference"] = f"{factor * row['difference']:+.3g}{unit}"
+        if low is not None:
+            cells["interval"] = f"[{factor * low:+.3g}, {factor * high:+.3g}]"
+        if not row["counted"]:
+            cells["claim"] = "for orientation"
+        shown.append(row | cells)
+    return shown
+
+
+def markdown(table: Table) -> str:
+    """Return the table in Markdown, the best of each column in bold, numbers to the right."""
+    numeric = [any(row[index].numeric for row in table.rows) for index in range(len(table.headings))]
+    lines = [table.headings, ["---:" if right else "---" for right in numeric]]
+    lines += [[f"**{cell.text}**" if cell.best else cell.text for cell in row] for row in table.rows]
+    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
