@@ -12,6 +12,7 @@ from pipelines.data import Batches, PreparedData
 from pipelines.errors import UserError
 from pipelines.models import build_model
 from pipelines.parallel import strategies  # noqa: F401  registers the strategies
+from pipelines.parallel.replicas import average_buffers
 from pipelines.parallel.strategy import build_strategy
 from pipelines.results import Row
 from pipelines.training import build_optimizer, learning_rate_at, predict_logits, set_learning_rate
@@ -110,15 +111,3 @@ def scores(model: nn.Module, data: PreparedData, train_loss: torch.Tensor, job: 
         "test_loss": float(cross_entropy(logits, data.test.labels)),
         "test_accuracy": float((logits.argmax(1) == data.test.labels).double().mean()),
     }
-
-
-@torch.no_grad()
-def average_buffers(model: nn.Module, collectives: Collectives, scope: str) -> None:
-    """Replace the batch-norm statistics by their mean over the workers, in place."""
-    buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-    if not buffers:
-        return
-    flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
-    mean = collectives.start_sum(flat, f"{scope}buffers").wait() / collectives.workers
-    for buffer, part in zip(buffers, torch.split(mean, [buffer.numel() for buffer in buffers]), strict=True):
-        buffer.copy_(part.view_as(buffer))

@@ -6,6 +6,8 @@ import horovod.torch as hvd
 import torch
 from torch import nn
 
+from horovod_gq.collectives import Collectives
+
 
 def parameter_digest(model: nn.Module) -> str:
     """Return the SHA-256 of all parameters in order, bit for bit."""
@@ -20,8 +22,16 @@ def replicas_identical(model: nn.Module) -> bool:
     return len(set(hvd.allgather_object(parameter_digest(model)))) == 1
 
 
-def average_buffers(model: nn.Module) -> None:
-    """Replace floating-point buffers (batch-norm statistics) by their mean over the workers, in place."""
-    for name, buffer in model.named_buffers():
-        if buffer.is_floating_point():
-            buffer.copy_(hvd.allreduce(buffer, name=f"buffer.{name}", op=hvd.Average))
+@torch.no_grad()
+def average_buffers(model: nn.Module, collectives: Collectives, scope: str = "") -> None:
+    """Replace floating-point buffers (batch-norm statistics) by their mean over the workers, in place.
+
+    One collective, named `scope` + "buffers": call it on all.
+    """
+    buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    if not buffers:
+        return
+    flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
+    mean = collectives.start_sum(flat, f"{scope}buffers").wait() / collectives.workers
+    for buffer, part in zip(buffers, torch.split(mean, [buffer.numel() for buffer in buffers]), strict=True):
+        buffer.copy_(part.view_as(buffer))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from horovod_gq.backend import HorovodCollectives
 from pipelines.data import Batches, PreparedData, load_prepared
 from pipelines.errors import UserError
 from pipelines.models import build_model, count_parameters
@@ -210,7 +211,7 @@ def _run(job: Job, tracker: Tracker) -> None:
     )
     while worker.epoch < job.distributed.epochs:
         row = worker.train_epoch()
-        replicas.average_buffers(worker.model)
+        replicas.average_buffers(worker.model, HorovodCollectives())
         row["validation_loss"], row["validation_accuracy"] = worker.evaluate("validation")
         worker.history.append(row)
         tracker.log_metrics(_numbers(row), step=worker.epoch)
