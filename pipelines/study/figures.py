@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from pipelines.figures import GREY, color_of, figure
 from pipelines.results import Row
@@ -31,6 +32,7 @@ def draw_depth_curves(rows: Sequence[Row], path: Path) -> None:
             line[0].set_ylabel(title)
         for axes, model in zip(panels[0], models, strict=True):
             axes.set_yscale("log")
+            _label_plainly(axes.yaxis, FuncFormatter(_general))
             axes.set_title(model)
         for axes in panels[-1]:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -80,7 +82,7 @@ def draw_rates(rows: Sequence[Row], path: Path) -> None:
                 axes.plot(*zip(*points, strict=True), color=color_of(index), marker=marker, label=model)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(sorted({row["learning_rate"] for row in rows})))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(_general))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set(xlabel="initial learning rate", ylabel="validation accuracy in %")
         axes.set_title("Accuracy after the last epoch")
@@ -107,6 +109,18 @@ def draw_cost(summary: Sequence[Row], key: str, label: str, path: Path) -> None:
                 label=row["model"],
             )
         axes.set_xscale("log")
+        _label_plainly(axes.xaxis, EngFormatter(sep=""))
         axes.set(xlabel=label, ylabel="test accuracy in %")
         axes.set_title("Test accuracy, mean and deviation over seeds")
         drawing.legend(loc="outside right upper")
+
+
+def _general(value: float, _: int) -> str:
+    return f"{value:g}"
+
+
+def _label_plainly(axis: Axis, formatter: FuncFormatter | EngFormatter) -> None:
+    """Label 1, 2 and 5 of every decade of a logarithmic axis, without powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(formatter)
+    axis.set_minor_locator(NullLocator())

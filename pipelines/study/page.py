@@ -93,18 +93,27 @@ def _answer(data: str, claim: Claim) -> str:
 
 def comparison_section(found: DataResults, _: Pictures) -> Section:
     """Show every model of a data set over its seeds."""
-    rows = shown_comparison(comparison_rows(found.comparison))
+    summary = comparison_rows(found.comparison)
+    sources = [
+        f"{row['model']}: {row['published_source']}" for row in summary if row["published_source"] is not None
+    ]
+    notes = [
+        "Same recipe and budget for all; the rate was tuned on the validation part. Accuracy: mean ± standard "
+        "deviation over n seeds. AUC: mean over seeds, in brackets the outermost bounds of the seeds' bootstrap "
+        "intervals. NLL: mean negative log-likelihood in nats."
+    ]
+    if sources:
+        notes.append(
+            "Published errors are on CIFAR-10, for orientation only: longer training on the whole set. Sources: "
+            f"{'; '.join(sources)}."
+        )
     return _section(
         "comparison",
         "Comparison",
         found.data,
         found.comparison,
-        [
-            "Same recipe and budget for all; the rate was tuned on the validation part. Accuracy: mean ± standard "
-            "deviation over n seeds. AUC: mean over seeds, in brackets the outermost bounds of the seeds' bootstrap "
-            "intervals. Published errors come from longer recipes on the whole of CIFAR-10."
-        ],
-        rows,
+        notes,
+        shown_comparison(summary),
         COMPARISON,
     )
 

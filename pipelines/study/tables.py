@@ -46,6 +46,11 @@ def rate(value: float) -> str:
     return f"{value:g}"
 
 
+def published_percent(value: float) -> str:
+    """Return a published error as its source prints it."""
+    return f"{value:g} %"
+
+
 COMPARISON = (
     Column("model", "model"),
     Column("num_parameters", "parameters", count, min),
@@ -57,7 +62,7 @@ COMPARISON = (
     Column("test_loss_mean", "NLL", decimal, min),
     Column("calibration_error_mean", "calibration error", decimal, min),
     Column("train_seconds_mean", "training", seconds, min),
-    Column("published", "published error on CIFAR-10, for orientation"),
+    Column("published_error_percent", "published error", published_percent),
 )
 
 TUNING = (
@@ -94,14 +99,13 @@ CLAIMS = (
     Column("data", "data"),
     Column("claim", "claim"),
     Column("test", "test"),
-    Column("rule", "rule"),
-    Column("num_pairs", "pairs", count),
+    Column("answer", "answer"),
     Column("difference", "mean difference"),
     Column("interval", "95 % interval"),
     Column("p_value", "p (Holm)", decimal),
-    Column("answer", "answer"),
+    Column("num_pairs", "pairs", count),
+    Column("rule", "rule"),
 )
-
 
 # What the rows of all seeds share.
 OF_MODEL = (
@@ -139,7 +143,7 @@ def shown_comparison(rows: Sequence[Row]) -> list[Row]:
     """Return rows of `comparison_rows` with the composed cells of the table `COMPARISON`."""
     shown = []
     for row in rows:
-        cells: Row = {"published": _published(row)}
+        cells: Row = {}
         if row["num_seeds"]:
             cells["accuracy"] = Spread(row["test_accuracy_mean"], row["test_accuracy_std"], row["num_seeds"])
             for metric in ("auc_macro", "auc_micro"):
@@ -149,12 +153,6 @@ def shown_comparison(rows: Sequence[Row]) -> list[Row]:
             cells["model"] = f"{row['model']} ({row['num_diverged']} diverged)"
         shown.append(row | cells)
     return shown
-
-
-def _published(row: Row) -> str | None:
-    if row["published_error_percent"] is None:
-        return None
-    return f"{row['published_error_percent']:g} % ({row['published_source']})"
 
 
 def shown_tuning(rows: Sequence[Row]) -> list[Row]:

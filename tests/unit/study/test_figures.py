@@ -1,0 +1,39 @@
+"""The study's figures: what is drawn, and that the same rows give the same bytes."""
+
+from pathlib import Path
+
+from pipelines.study.figures import draw_cost, draw_depth_curves, draw_rates
+from pipelines.study.tables import comparison_rows
+from tests.unit.study.rows import ACCURACY, CURVE_RATES, DEPTHS, comparison_row, curve_rows
+
+
+def test_curves_name_every_depth_and_rate(tmp_path: Path) -> None:
+    rows = [row for model in DEPTHS for rate in CURVE_RATES for row in curve_rows(model, rate)]
+    draw_depth_curves(rows, tmp_path / "a.svg")
+    draw_depth_curves(rows, tmp_path / "b.svg")
+    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert text == (tmp_path / "b.svg").read_text(encoding="utf-8")
+    for name in (*DEPTHS, *(f"initial rate {rate:g}" for rate in CURVE_RATES), "the rate drops"):
+        assert f">{name}<" in text
+
+
+def test_a_diverged_run_ends_where_it_diverged(tmp_path: Path) -> None:
+    scores = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+    rows = curve_rows("densenet50", 0.01)
+    lost = curve_rows("densenet50", 0.3)[:3]
+    lost[-1] |= dict.fromkeys(scores)
+    draw_depth_curves([*rows, *lost], tmp_path / "curves.svg")
+    draw_rates([*rows, *lost], tmp_path / "rates.svg")
+    assert ">densenet50<" in (tmp_path / "rates.svg").read_text(encoding="utf-8")
+
+
+def test_cost_names_every_model_with_one_seed_or_more(tmp_path: Path) -> None:
+    rows = [
+        comparison_row(model, seed, value)
+        for model, values in ACCURACY.items()
+        for seed, value in enumerate(values[:1] if model == "resnet18" else values, start=1)
+    ]
+    draw_cost(comparison_rows(rows), "num_parameters", "parameters", tmp_path / "cost.svg")
+    text = (tmp_path / "cost.svg").read_text(encoding="utf-8")
+    for name in (*ACCURACY, "parameters", "1M"):
+        assert f">{name}<" in text

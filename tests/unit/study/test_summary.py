@@ -1,0 +1,145 @@
+"""The study's page: built from hand-made rows, then opened in a real browser."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import load_section
+from pipelines.errors import UserError
+from pipelines.results import read_json, write_json
+from pipelines.study import StudyConfig
+from pipelines.study.summary import summarise
+from tests.unit.study.rows import comparison_row, write_study
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FIGURES = ["curves", "parameters", "rates", "seconds"]
+
+
+@pytest.fixture
+def config() -> StudyConfig:
+    return load_section(StudyConfig, "study")
+
+
+@pytest.fixture
+def results(tmp_path: Path, config: StudyConfig) -> Path:
+    write_study(tmp_path)
+    summarise(config, tmp_path)
+    return tmp_path
+
+
+def lines_of(results: Path) -> list[str]:
+    return (results / "study.md").read_text(encoding="utf-8").splitlines()
+
+
+def test_page_answers_the_claims_first(results: Path) -> None:
+    lines = lines_of(results)
+    assert "Deeper is better, on digits: not decided." in lines
+    assert "DenseNet-100 beats VGG and EfficientNet, on digits: holds." in lines
+    assert any(line.startswith("Deeper is better, on cifar10: not run") for line in lines)
+    headings = [line for line in lines if line.startswith("## ")]
+    assert headings[:2] == ["## The study's claims", "## Comparison: digits"]
+
+
+def test_tables_say_what_was_run_and_show_the_rows(results: Path) -> None:
+    lines = lines_of(results)
+    assert "Run on digits: 1,293 training images, 360 test images, 10 epochs, 3 seeds (1, 2, 3)." in lines
+    # densenet100: 98.6, 98.1, 98.9 %; mean 98.533, sample deviation 0.404.
+    row = next(line for line in lines if line.startswith("| densenet100 | 769,162 "))
+    assert "98.53 ± 0.40 % (n = 3)" in row
+    # The bounds of the third seed are the outermost.
+    assert "0.9987 [0.9957, 0.9997]" in row
+    assert "4.51 %" in row
+    assert any("discard_layer_25" in line and "0.80×" in line and "150.0 MiB" in line for line in lines)
+
+
+def test_what_has_no_rows_is_said_to_be_not_run(results: Path) -> None:
+    lines = lines_of(results)
+    assert lines.count("cifar10: not run.") == 5
+    assert "cifar10: comparison of densenet50." in lines
+    assert any("paper preset" in line and "not run" in line for line in lines)
+
+
+def test_all_rows_are_in_one_file(results: Path) -> None:
+    rows = read_json(results / "study.json")
+    counts = {
+        kind: sum(row["experiment"] == kind for row in rows) for kind in {r["experiment"] for r in rows}
+    }
+    assert counts == {
+        "tuning": 21,
+        "comparison": 21,
+        "curve": 120,
+        "ablation": 6,
+        "comparison_summary": 7,
+        "ablation_summary": 2,
+        "claim": 6 + 2 + 3 + 4,
+    }
+
+
+def test_one_seed_is_decided_by_mcnemar(tmp_path: Path, config: StudyConfig) -> None:
+    write_study(tmp_path, num_seeds=1)
+    summarise(config, tmp_path)
+    lines = lines_of(tmp_path)
+    # 351 against 355 of 360: 4 discordant images, p = 0.125, times 2 tests.
+    assert any("densenet100 over densenet50" in line and "| 0.25 |" in line for line in lines)
+    assert any("98.60 % (n = 1)" in line for line in lines)
+
+
+def test_a_diverged_run_is_named(tmp_path: Path, config: StudyConfig) -> None:
+    write_study(tmp_path)
+    path = tmp_path / "study/compare-digits-vgg16_bn.json"
+    rows = [row for row in read_json(path) if (row["experiment"], row["seed"]) != ("comparison", 3)]
+    write_json(path, [*rows, comparison_row("vgg16_bn", 3, None)])
+    summarise(config, tmp_path)
+    assert any("vgg16_bn (1 diverged)" in line and "(n = 2)" in line for line in lines_of(tmp_path))
+
+
+def test_nothing_run_makes_a_page_that_says_so(tmp_path: Path, config: StudyConfig) -> None:
+    (tmp_path / "study_digits_curves.svg").write_text("of an earlier run", encoding="utf-8")
+    summarise(config, tmp_path)
+    assert lines_of(tmp_path).count("digits: not run.") == 5
+    assert not list(tmp_path.glob("*.svg"))
+
+
+def test_rows_without_their_probabilities_are_refused(tmp_path: Path, config: StudyConfig) -> None:
+    write_study(tmp_path)
+    (tmp_path / "study/probabilities-digits-vgg16_bn.npz").unlink()
+    with pytest.raises(UserError, match=r"probabilities-digits-vgg16_bn\.npz: is missing .*make study"):
+        summarise(config, tmp_path)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
+def test_a_browser_shows_the_page(results: Path) -> None:
+    page = results / "study.html"
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r'(src|href)="(?!data:|#)', text)
+    # The page reports itself: every picture decoded, no table lost, every link with its section, no overflow.
+    probe = """<script>addEventListener("load", () => {
+      const images = [...document.images].map(i => i.complete && i.naturalWidth > 0);
+      const links = [...document.querySelectorAll("nav a")].every(a => document.querySelector(a.hash));
+      document.title = JSON.stringify({images, links, tables: document.querySelectorAll("table").length,
+        overflow: document.documentElement.scrollWidth > innerWidth});
+    });</script></body>"""
+    page.write_text(text.replace("</body>", probe), encoding="utf-8")
+    command = [
+        str(CHROMIUM),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+    ]
+    command += ["--no-first-run", "--disable-sync", "--disable-component-update", "--disable-quic"]
+    command += [
+        f"--user-data-dir={results / 'profile'}",
+        "--window-size=1000,800",
+        "--dump-dom",
+        page.as_uri(),
+    ]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    title = re.search(r"<title>(.*?)</title>", dom)
+    assert title is not None
+    seen = json.loads(title[1])
+    assert seen == {"images": [True] * len(FIGURES), "links": True, "tables": 5, "overflow": False}
