@@ -166,7 +166,7 @@ def rate_drops(curves: Sequence[Row]) -> list[Row]:
     accuracy_change and loss_change: from the epoch before the drop to the one that it begins; accuracy_trend: the
     change of accuracy in the epoch before, None where there is none. A run that diverged there has no row.
     """
-    scored = [row for row in curves if row["validation_accuracy"] is not None]
+    scored = [row for row in curves if None not in (row["validation_accuracy"], row["validation_loss"])]
     at = {(row["model"], row["learning_rate"], row["seed"], row["epoch"]): row for row in scored}
     drops: list[Row] = []
     for row in scored:

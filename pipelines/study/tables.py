@@ -102,7 +102,7 @@ CLAIMS = (
     Column("answer", "answer"),
     Column("difference", "mean difference"),
     Column("interval", "95 % interval"),
-    Column("p_value", "p (Holm)", decimal),
+    Column("p_value", "p", decimal),
     Column("num_pairs", "pairs", count),
     Column("rule", "rule"),
 )

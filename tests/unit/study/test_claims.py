@@ -130,6 +130,12 @@ def test_drops_are_compared_with_the_epochs_around_them() -> None:
     assert drops[0]["loss_change"] == pytest.approx(-0.035)
 
 
+def test_a_drop_with_a_lost_score_is_left_out() -> None:
+    rows = curve_rows("densenet50", 0.01)
+    rows[8] |= {"validation_loss": None}  # epoch 9: the loss was not finite
+    assert [drop["epoch"] for drop in rate_drops(rows)] == [6]
+
+
 def test_refinement_holds_only_above_the_trend() -> None:
     curves = [row for model in DEPTHS for rate in CURVE_RATES for row in curve_rows(model, rate)]
     claim = claims({}, curves)["refines"]
