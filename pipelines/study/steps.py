@@ -1,6 +1,5 @@
 """What a training step costs: its time against others in the same process, and its peak memory."""
 
-import resource
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -80,15 +79,16 @@ def peak_memory_bytes(training: Training) -> int:
         before = torch.cuda.memory_allocated()
         step()
         return torch.cuda.max_memory_allocated() - before
-    resident = _resident_bytes()
+    resident = _memory_bytes("VmRSS")
     step()
-    return max(0, _peak_resident_bytes() - resident)
+    return max(0, _memory_bytes("VmHWM") - resident)
 
 
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize()
+def _memory_bytes(field: str) -> int:
+    """Read a size of this process from Linux: VmRSS, the resident memory, or VmHWM, its peak.
 
-
-def _peak_resident_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts it in KiB
+    Not from getrusage, whose peak begins with that of the process which started this one.
+    """
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    values = dict(line.split(":", 1) for line in lines)
+    return int(values[field].split()[0]) * 1024  # "123456 kB", by which KiB are meant

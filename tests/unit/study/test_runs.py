@@ -145,6 +145,7 @@ def test_a_variant_without_bottleneck_keeps_the_layers(job: StudyJob) -> None:
 def test_variants_are_trained_tested_and_weighed(job: StudyJob, monkeypatch: pytest.MonkeyPatch) -> None:
     few = {name: variants_of(job.densenet)[name] for name in (REFERENCE, "plain")}
     monkeypatch.setattr("pipelines.study.ablation.variants_of", lambda _: few)
+    held = np.ones(2**26)  # 512 MiB of this process, which are none of a training step's
     rows = ablate(job)
     assert read_json(job.results / "ablation-digits.json") == rows
     assert [(row["variant"], row["seed"]) for row in rows] == [
@@ -156,7 +157,7 @@ def test_variants_are_trained_tested_and_weighed(job: StudyJob, monkeypatch: pyt
         assert row["test_accuracy_low"] <= row["test_accuracy"] <= row["test_accuracy_high"]
         assert row["step_seconds_median"] > 0
         # A step keeps at least its gradients and the momentum, 4 bytes a parameter each.
-        assert row["peak_memory_bytes"] > 8 * row["num_parameters"]
+        assert 8 * row["num_parameters"] < row["peak_memory_bytes"] < held.nbytes / 2
     assert {row["step_over_reference"] for row in rows if row["variant"] == REFERENCE} == {1.0}
     assert len({row["step_over_reference"] for row in rows}) == 2
 
