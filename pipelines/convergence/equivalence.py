@@ -14,8 +14,9 @@ def paired_equivalence(differences: Sequence[float], margin: float) -> Row:
     """Compare two methods by the paired differences of their accuracies, one a seed.
 
     Two one-sided t tests (Schuirmann 1987): the methods are equivalent at level 0.05 when both "the difference is at
-    most -margin" and "at least margin" are rejected. The interval is the two-sided 95 % one. Where all differences
-    are equal there is no spread to test against, and the difference itself decides.
+    most -margin" and "at least margin" are rejected; where the first one is, the method is not worse (non-inferiority).
+    The interval is the two-sided 95 % one. Where all differences are equal there is no spread to test against, and
+    the difference itself decides.
 
     Args:
         differences: at least two, in points.
@@ -26,11 +27,11 @@ def paired_equivalence(differences: Sequence[float], margin: float) -> Row:
     error = float(values.std(ddof=1) / np.sqrt(len(values)))
     half_width = error * float(student.ppf(1 - SIGNIFICANCE / 2, freedom))
     if error > 0:
-        below = student.sf((mean + margin) / error, freedom)
-        above = student.cdf((mean - margin) / error, freedom)
-        p_value = float(max(below, above))
+        below = float(student.sf((mean + margin) / error, freedom))
+        above = float(student.cdf((mean - margin) / error, freedom))
     else:
-        p_value = 0.0 if abs(mean) < margin else 1.0
+        below, above = float(mean <= -margin), float(mean >= margin)
+    p_value = float(max(below, above))
     return {
         "difference_points": mean,
         "difference_low_points": mean - half_width,
@@ -38,6 +39,8 @@ def paired_equivalence(differences: Sequence[float], margin: float) -> Row:
         "margin_points": margin,
         "equivalence_p_value": p_value,
         "equivalent": p_value < SIGNIFICANCE,
+        "not_worse_p_value": below,
+        "not_worse": below < SIGNIFICANCE,
     }
 
 

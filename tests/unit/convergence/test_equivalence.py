@@ -19,6 +19,8 @@ def test_interval_and_p_value_of_a_case_by_hand() -> None:
     # t = 0.4 / 0.070711 = 5.656854 with 4 degrees of freedom: one-sided p = 0.002406 (tables: 0.0024).
     assert result["equivalence_p_value"] == pytest.approx(0.0024, abs=5e-5)
     assert result["equivalent"]
+    # The other side: t = 0.6 / 0.070711 = 8.485 with 4 degrees of freedom, one-sided p = 0.00053.
+    assert result["not_worse_p_value"] == pytest.approx(0.00053, abs=1e-5)
 
 
 @pytest.mark.parametrize("mean", [-0.7, 0.7])
@@ -26,6 +28,7 @@ def test_a_difference_beyond_the_margin_is_not_equivalent(mean: float) -> None:
     result = paired_equivalence([mean - 0.1, mean, mean + 0.1], margin=0.5)
     assert not result["equivalent"]
     assert result["equivalence_p_value"] > 0.5
+    assert result["not_worse"] is (mean > 0), "a method may be better than the reference"
 
 
 def test_few_noisy_runs_decide_nothing() -> None:
@@ -34,7 +37,8 @@ def test_few_noisy_runs_decide_nothing() -> None:
 
 @pytest.mark.parametrize(("value", "equivalent"), [(0.0, True), (0.5, False), (-0.6, False)])
 def test_equal_differences_decide_by_themselves(value: float, equivalent: bool) -> None:
-    assert paired_equivalence([value, value, value], margin=0.5)["equivalent"] is equivalent
+    result = paired_equivalence([value, value, value], margin=0.5)
+    assert (result["equivalent"], result["not_worse"]) == (equivalent, value > -0.5)
 
 
 def test_methods_at_the_margin_pass_in_at_most_one_case_of_twenty() -> None:
