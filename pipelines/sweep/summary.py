@@ -61,16 +61,23 @@ def verdict(row: Row, rows: list[Row]) -> str:
 
 
 def policy_table(rows: list[Row]) -> Iterator[str]:
-    """Yield the lines of a Markdown table: `auto` beside the fastest of those that it chooses from, in every cell."""
-    yield "| model | link | workers | fastest of fp32, fp16 and GQ | its step, ms | `auto`, ms | `auto` over it |"
+    """Yield the lines of a Markdown table: `auto` beside the fastest of those that it may choose, in every cell."""
+    yield "| model | link | workers | fastest that `auto` may choose | its step, ms | `auto`, ms | `auto` over it |"
     yield "|---|---|---|---|---|---|---|"
     for row in rows:
         if row["strategy"] != "auto":
             continue
         keys = ("model", "link", "workers")
         cell = [other for other in rows if all(other[key] == row[key] for key in keys)]
-        uniform = [other for other in cell if other["strategy"] in ("sdp", "sdp_fp16", "gq")]
+        uniform = [other for other in cell if could_choose(row, other)]
         best = min(uniform, key=lambda other: float(other["step_seconds_median"]))
         steps = [best["step_seconds_median"], row["step_seconds_median"]]
         cells = [*(str(row[key]) for key in keys), best["method"], *(f"{1e3 * step:.1f}" for step in steps)]
         yield "| " + " | ".join([*cells, f"{steps[1] / steps[0]:.3f}"]) + " |"
+
+
+def could_choose(auto: Row, other: Row) -> bool:
+    """Whether the method of row `other` is one that `auto` may choose for all buckets: fp32, fp16, GQ of its widths."""
+    if other["strategy"] == "gq":
+        return other["wire_bits"] in auto["wire_bits"]
+    return other["strategy"] in ("sdp", "sdp_fp16")

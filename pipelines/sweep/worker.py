@@ -1,5 +1,6 @@
 """One worker (Horovod rank) of the sweep: all methods take turns in one process."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import astuple, fields
 from itertools import islice
@@ -91,7 +92,10 @@ def make_contenders(job: SweepJob) -> list[Contender]:
 
 
 def take_turns(contenders: Sequence[Contender], job: SweepJob) -> dict[str, list[tuple[float, ...]]]:
-    """Run the blocks of all methods in turn, each round beginning with another; returns them by method."""
+    """Run the blocks of all methods in turn, in another order each round; returns them by method.
+
+    What a block costs depends a little on the one before it (caches, the state of the connections).
+    """
     blocks: dict[str, list[tuple[float, ...]]] = {contender.name: [] for contender in contenders}
     total = len(contenders) * (job.sweep.rounds + 1)
     for index, contender in enumerate(contenders, start=1):
@@ -99,8 +103,8 @@ def take_turns(contenders: Sequence[Contender], job: SweepJob) -> dict[str, list
         report_progress(hvd.rank(), index, total)
     done = len(contenders)
     for turn in range(job.sweep.rounds):
-        first = turn % len(contenders)
-        for contender in (*contenders[first:], *contenders[:first]):
+        # Seeded, so that all workers take the same order.
+        for contender in random.Random(turn).sample(contenders, len(contenders)):
             blocks[contender.name].append(astuple(contender.run_block(job.sweep.steps_per_round)))
             done += 1
             report_progress(hvd.rank(), done, total)
