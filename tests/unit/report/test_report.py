@@ -1,9 +1,7 @@
 """The report page: built from small results, then opened in a real browser."""
 
 import re
-import shutil
 import struct
-import subprocess
 import zlib
 from pathlib import Path
 
@@ -13,8 +11,7 @@ from pipelines.errors import UserError
 from pipelines.report import build_report
 from pipelines.report.tables import RECOGNITION, make_table
 from pipelines.results import write_json
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from tests.browser import CHROMIUM, title_of
 
 
 def png() -> bytes:
@@ -101,21 +98,4 @@ def test_a_browser_shows_the_page(results: Path) -> None:
     });</script></body>"""
     page = results / "report.html"
     page.write_text(page.read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
-    command = [
-        str(CHROMIUM),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-    ]
-    command += ["--no-first-run", "--disable-sync", "--disable-component-update", "--disable-quic"]
-    command += [
-        f"--user-data-dir={results / 'profile'}",
-        "--window-size=1000,800",
-        "--dump-dom",
-        page.as_uri(),
-    ]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    title = re.search(r"<title>(.*?)</title>", dom)
-    assert title is not None
-    assert title[1] == '{"images":[true,true,true,true],"tables":3,"overflow":false}'
+    assert title_of(page) == '{"images":[true,true,true,true],"tables":3,"overflow":false}'

@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,9 +11,9 @@ from pipelines.errors import UserError
 from pipelines.results import read_json, write_json
 from pipelines.study import StudyConfig
 from pipelines.study.summary import summarise
+from tests.browser import CHROMIUM, title_of
 from tests.unit.study.rows import comparison_row, write_study
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FIGURES = ["curves", "parameters", "rates", "seconds"]
 
 
@@ -127,22 +125,5 @@ def test_a_browser_shows_the_page(results: Path) -> None:
         overflow: document.documentElement.scrollWidth > innerWidth});
     });</script></body>"""
     page.write_text(text.replace("</body>", probe), encoding="utf-8")
-    command = [
-        str(CHROMIUM),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-    ]
-    command += ["--no-first-run", "--disable-sync", "--disable-component-update", "--disable-quic"]
-    command += [
-        f"--user-data-dir={results / 'profile'}",
-        "--window-size=1000,800",
-        "--dump-dom",
-        page.as_uri(),
-    ]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    title = re.search(r"<title>(.*?)</title>", dom)
-    assert title is not None
-    seen = json.loads(title[1])
+    seen = json.loads(title_of(page))
     assert seen == {"images": [True] * len(FIGURES), "links": True, "tables": 5, "overflow": False}
