@@ -1,14 +1,21 @@
 """Stage study_summary: answers, tables, figures and page of the recognition study."""
 
+from pathlib import Path
+
 from pipelines.config import load_section
 from pipelines.entry import run_stage
+from pipelines.report import build_report
 from pipelines.study import StudyConfig
 from pipelines.study.summary import summarise
 
 
 def main() -> None:
-    """Run the stage with the section `study` of params.yaml."""
-    summarise(load_section(StudyConfig, "study"))
+    """Run the stage with the section `study` of params.yaml; the report of `dvc repro` gets the new answers too."""
+    results = Path("results")
+    summarise(load_section(StudyConfig, "study"), results)
+    page = results / "report.html"
+    if page.exists():
+        build_report(results, page)
 
 
 if __name__ == "__main__":

@@ -1,36 +1,12 @@
 """Build the report: one self-contained HTML page with all tables and figures of a pipeline run."""
 
-import base64
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-from pipelines.report.tables import DISTRIBUTED, RECOGNITION, SPEEDUP, Table, make_table
+from pipelines.report.claims import claims_section
+from pipelines.report.page import Picture, Section, embed, render_page
+from pipelines.report.tables import DISTRIBUTED, RECOGNITION, SPEEDUP, make_table
 from pipelines.results import Row, read_json
-
-MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure embedded in the page."""
-
-    source: str
-    caption: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """One section of the page."""
-
-    anchor: str
-    heading: str
-    paragraphs: Sequence[str]
-    table: Table | None = None
-    grouped: str | None = None
-    figures: Sequence[Picture] = field(default=())
 
 
 def build_report(results: Path, page: Path) -> None:
@@ -41,36 +17,21 @@ def build_report(results: Path, page: Path) -> None:
     prepared = read_json(results / "prepare.json")
     html = render_page(
         title="gqbench: DenseNet recognition and gradient quantization",
-        subtitle="Every number on this page was measured by the pipeline run that wrote it (dvc repro).",
+        subtitle=(
+            "Every number on this page was measured by the pipeline run that wrote it (dvc repro), but for the "
+            "answers to the study's claims, which take several seeds: they are those of the last make study."
+        ),
         facts=_facts(recognition, distributed, prepared),
         sections=[
             _data_section(results),
             _recognition_section(recognition, results),
+            _claims_section(results),
             _distributed_section(distributed, results),
             _speedup_section(speedup, results),
         ],
     )
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(html, encoding="utf-8")
-
-
-def render_page(
-    title: str, subtitle: str, facts: Sequence[tuple[str, str]], sections: Sequence[Section]
-) -> str:
-    """Return a page as HTML; `facts` are names and values below the title."""
-    environment = Environment(
-        loader=PackageLoader("pipelines.report", "."),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-    )
-    template = environment.get_template("template.html")
-    return template.render(title=title, subtitle=subtitle, facts=facts, sections=sections)
-
-
-def embed(path: Path, caption: str) -> Picture:
-    """Return the picture at `path` as a data URI, so that the page is one file that can be sent around."""
-    encoded = base64.b64encode(path.read_bytes()).decode("ascii")
-    return Picture(source=f"data:{MEDIA_TYPES[path.suffix]};base64,{encoded}", caption=caption)
 
 
 def _figures(results: Path, captions: dict[str, str]) -> list[Picture]:
@@ -119,6 +80,17 @@ def _recognition_section(rows: list[Row], results: Path) -> Section:
         make_table(rows, RECOGNITION),
         figures=_figures(results, captions),
     )
+
+
+def _claims_section(results: Path) -> Section:
+    """Show what the recognition study answered; no dependency of the DAG, which runs without the study's rows."""
+    path = results / "study.json"
+    rows = read_json(path) if path.exists() else []
+    answered = claims_section([row for row in rows if row["experiment"] == "claim"])
+    commits = " and ".join(sorted({str(row["commit"]) for row in rows if "commit" in row}))
+    origin = f"Answered by make study at commit {commits}; all of its tables and figures: results/study.md."
+    paragraphs = [origin if commits else "Not run: make study answers them.", *answered.paragraphs]
+    return replace(answered, paragraphs=paragraphs)
 
 
 def _distributed_section(rows: list[Row], results: Path) -> Section:

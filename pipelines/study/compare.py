@@ -12,7 +12,6 @@ from pipelines.evaluation.runs import BEST, TrainedRun
 from pipelines.results import Row, write_json
 from pipelines.study.job import StudyJob
 from pipelines.study.outcome import common_fields, remove_runs, train_all
-from pipelines.study.published import PUBLISHED
 from pipelines.study.worker import Trained
 from pipelines.training import load_checkpoint
 
@@ -108,7 +107,6 @@ def _tuning_row(trained: Trained, chosen: bool) -> Row:
 
 
 def _comparison_row(trained: Trained, evaluated: Evaluated | None) -> Row:
-    published = PUBLISHED.get(trained.summary["model"])
     return {
         **common_fields(trained, "comparison"),
         **tested_fields(evaluated),
@@ -116,8 +114,6 @@ def _comparison_row(trained: Trained, evaluated: Evaluated | None) -> Row:
             key: trained.summary.get(key)
             for key in ("best_validation_accuracy", "best_epoch", "images_per_second")
         },
-        "published_error_percent": None if published is None else published.error_percent,
-        "published_source": None if published is None else published.source,
     }
 
 

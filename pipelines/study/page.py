@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipelines.report.build import Picture, Section, embed, render_page
+from pipelines.report.claims import claims_section
+from pipelines.report.page import Picture, Section, embed, render_page
 from pipelines.report.tables import Column, make_table
 from pipelines.results import Row
-from pipelines.study.claims import NOT_RUN, Claim, rate_drops
+from pipelines.study.claims import NOT_RUN, rate_drops
 from pipelines.study.collect import DataResults
 from pipelines.study.tables import (
     ABLATION,
-    CLAIMS,
     COMPARISON,
     DROPS,
     TUNING,
@@ -19,22 +19,12 @@ from pipelines.study.tables import (
     comparison_rows,
     markdown,
     shown_ablation,
-    shown_claims,
     shown_comparison,
     shown_tuning,
 )
 
 TITLE = "gqbench: the recognition study"
 SUBTITLE = "Every number on this page was measured by the pipeline of the study (make study)."
-RULE = (
-    "Rule: a claim holds when each of its tests holds, and does not hold when one does not. A test over seeds takes "
-    "the differences of test accuracy paired by seed: it holds when the 95 % t interval of their mean lies above 0, "
-    "does not hold when it lies at or below 0, and else is not decided; differences that are all equal give no "
-    "interval and decide nothing. With one seed in common, McNemar's exact test on the shared test images decides at "
-    "level 0.05, corrected for the tests of the claim (Holm). The claim on the learning rate has one value a run "
-    "(model and initial rate), the mean over its drops of the change from the epoch before the drop to the next."
-)
-
 Pictures = Callable[[str, str], list[Picture]]
 
 
@@ -70,25 +60,11 @@ def facts_of(found: Sequence[DataResults]) -> list[tuple[str, str]]:
 
 def sections_of(found: Sequence[DataResults], pictures: Pictures) -> list[Section]:
     """Return the page's sections: the answers, then each experiment on every data set."""
-    sections = [claims_section(found)]
+    sections = [claims_section([row for one in found for row in claim_rows(one.data, one.answer_claims())])]
     for experiment in (comparison_section, tuning_section, curves_section, ablation_section):
         sections += [experiment(one, pictures) for one in found]
     sections += [pictures_section(one, pictures) for one in found]
     return [*sections, not_run_section(found)]
-
-
-def claims_section(found: Sequence[DataResults]) -> Section:
-    """Answer the claims, each on every data set, and show the tests behind the answers."""
-    answered = [(one.data, one.answer_claims()) for one in found]
-    sentences = [_answer(data, claim) for data, claims in answered for claim in claims]
-    rows = [row for data, claims in answered for row in shown_claims(claim_rows(data, claims))]
-    table = make_table(rows, CLAIMS) if rows else None
-    return Section("claims", "The study's claims", [*sentences, RULE], table)
-
-
-def _answer(data: str, claim: Claim) -> str:
-    reason = f" ({claim.reason})" if claim.reason else ""
-    return f"{claim.statement}, on {data}: {claim.answer}{reason}."
 
 
 def comparison_section(found: DataResults, _: Pictures) -> Section:

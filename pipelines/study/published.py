@@ -14,6 +14,9 @@ class Published:
 PUBLISHED = {
     "densenet100": Published(4.51, "Huang et al. 2017, table 2: DenseNet-BC, k = 12, with augmentation"),
     "vgg16_bn": Published(7.36, "github.com/kuangliu/pytorch-cifar: VGG16, adapted to small images"),
+    "vgg19_bn": Published(
+        6.66, "github.com/bearpaw/pytorch-classification: vgg19_bn, adapted to small images"
+    ),
     "resnet18": Published(6.98, "github.com/kuangliu/pytorch-cifar: ResNet18, adapted to small images"),
     "efficientnet_b0": Published(1.9, "Tan and Le 2019, table 5: pre-trained on ImageNet"),
 }

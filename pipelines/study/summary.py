@@ -10,10 +10,8 @@ from pipelines.study.figures import draw_cost, draw_depth_curves, draw_rates
 from pipelines.study.page import write_page
 from pipelines.study.tables import ablation_rows, claim_rows, comparison_rows
 
-RESULTS = Path("results")
 
-
-def summarise(config: StudyConfig, results: Path = RESULTS) -> None:
+def summarise(config: StudyConfig, results: Path) -> None:
     """Collect what has been run; writes study.json, study.md, study.html and study_*.svg in `results`.
 
     Reads `results`/study. What the parameters name and no stage has written yet is reported as not run.

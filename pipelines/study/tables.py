@@ -9,6 +9,7 @@ from pipelines.evaluation.comparison import summarise_seeds
 from pipelines.report.tables import Column, Table, count, decimal, milliseconds, percent, seconds, times
 from pipelines.results import Row
 from pipelines.study.claims import Claim
+from pipelines.study.published import PUBLISHED
 
 
 @dataclass(frozen=True, order=True)
@@ -95,23 +96,8 @@ ABLATION = (
     Column("peak_memory_bytes", "peak memory", mebibytes, min),
 )
 
-CLAIMS = (
-    Column("data", "data"),
-    Column("claim", "claim"),
-    Column("test", "test"),
-    Column("answer", "answer"),
-    Column("difference", "mean difference"),
-    Column("interval", "95 % interval"),
-    Column("p_value", "p", decimal),
-    Column("num_pairs", "pairs", count),
-    Column("rule", "rule"),
-)
-
 # What the rows of all seeds share.
-OF_MODEL = (
-    *("data", "num_parameters", "num_multiply_adds", "learning_rate", "epochs"),
-    *("published_error_percent", "published_source"),
-)
+OF_MODEL = (*("data", "num_parameters", "num_multiply_adds", "learning_rate", "epochs"),)
 OF_VARIANT = (
     *("data", "model", "variant", "changed", "epochs", "num_parameters", "num_multiply_adds"),
     *("step_seconds_median", "step_over_reference", "peak_memory_bytes"),
@@ -132,6 +118,9 @@ def comparison_rows(rows: Sequence[Row]) -> list[Row]:
         first = every[0]
         summary = {"model": model, "num_seeds": 0} | statistics.get(model, {})
         row = summary | {key: first[key] for key in OF_MODEL} | {"num_diverged": len(every) - len(mine)}
+        published = PUBLISHED.get(model)
+        row["published_error_percent"] = None if published is None else published.error_percent
+        row["published_source"] = None if published is None else published.source
         for metric in ("auc_macro", "auc_micro") if mine else ():
             row[f"{metric}_low"] = min(one[f"{metric}_low"] for one in mine)
             row[f"{metric}_high"] = max(one[f"{metric}_high"] for one in mine)
@@ -194,25 +183,6 @@ def claim_rows(data: str, claims: Sequence[Claim]) -> list[Row]:
         rows.append({**common, "test": None, "answer": claim.answer})
         rows += [{**common, **test} for test in claim.tests]
     return rows
-
-
-def shown_claims(rows: Sequence[Row]) -> list[Row]:
-    """Return the tests among rows of `claim_rows` with the composed cells of the table `CLAIMS`."""
-    shown = []
-    for row in rows:
-        if row["test"] is None:
-            continue
-        unit, factor = (" nats", 1) if row.get("unit") == "nats" else (" points", 100)
-        low, high = row["difference_low"], row["difference_high"]
-        cells: Row = {"claim": row["statement"], "interval": None}
-        if row["difference"] is not None:
-            cells["difference"] = f"{factor * row['difference']:+.3g}{unit}"
-        if low is not None:
-            cells["interval"] = f"[{factor * low:+.3g}, {factor * high:+.3g}]"
-        if not row["counted"]:
-            cells["claim"] = "for orientation"
-        shown.append(row | cells)
-    return shown
 
 
 def markdown(table: Table) -> str:

@@ -66,6 +66,31 @@ def test_page_is_one_file_with_every_number_and_figure(results: Path) -> None:
     assert not re.search(r'(src|href)="(?!data:|#)', page)
 
 
+def test_the_claims_of_the_study_are_answered(results: Path) -> None:
+    claim = {"data": "digits", "claim": "deeper", "statement": "Deeper is better", "reason": None}
+    claim |= {"experiment": "claim", "claim_answer": "not decided"}
+    bounds = {"difference": 0.004, "difference_low": -0.001, "difference_high": 0.009}
+    test = {"test": "densenet100 over densenet50", "counted": True, "rule": "t interval", "num_pairs": 3}
+    rows = [
+        {"experiment": "comparison", "commit": "beefcafe"},
+        {**claim, "test": None, "answer": "not decided"},
+        {**claim, **test, **bounds, "p_value": None, "answer": "not decided"},
+    ]
+    write_json(results / "study.json", rows)
+    build_report(results, results / "report.html")
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert "Deeper is better, on digits: not decided." in page
+    assert "commit beefcafe" in page
+    assert re.search(r"densenet100 over densenet50.*\+0\.4 points.*\[-0\.1, \+0\.9\]", page)
+
+
+def test_claims_without_rows_are_said_to_be_not_run(results: Path) -> None:
+    build_report(results, results / "report.html")
+    page = (results / "report.html").read_text(encoding="utf-8")
+    section = page[page.index('<section id="claims">') :]
+    assert "Not run: make study answers them." in section[: section.index("</section>")]
+
+
 def test_the_best_of_a_column_is_marked_within_its_group() -> None:
     rows = [
         {"model": "a", "test_accuracy": 0.9, "num_parameters": 2},

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from pipelines.results import Row, write_json
-from pipelines.study.published import PUBLISHED
 
 NUM_TEST = 360
 ACCURACY = {
@@ -59,7 +58,6 @@ def common(experiment: str, model: str, seed: int, learning_rate: float = 0.1) -
 
 
 def comparison_row(model: str, seed: int, accuracy: float | None) -> Row:
-    published = PUBLISHED.get(model)
     row = common("comparison", model, seed)
     tested: dict[str, Any] = {"test_accuracy": accuracy, "num_test": NUM_TEST}
     for key, value in (("test_loss", 0.08), ("auc_macro", 0.9987), ("auc_micro", 0.9989)):
@@ -74,8 +72,6 @@ def comparison_row(model: str, seed: int, accuracy: float | None) -> Row:
         "best_validation_accuracy": 0.98,
         "best_epoch": 9,
         "images_per_second": 900.0,
-        "published_error_percent": None if published is None else published.error_percent,
-        "published_source": None if published is None else published.source,
     }
 
 

@@ -1,0 +1,66 @@
+"""The answers to the study's claims, from the rows that the recognition study writes."""
+
+from collections.abc import Sequence
+
+from pipelines.report.page import Section
+from pipelines.report.tables import Column, count, decimal, make_table
+from pipelines.results import Row
+
+RULE = (
+    "Rule: a claim holds when each of its tests holds, and does not hold when one does not. A test over seeds takes "
+    "the differences of test accuracy paired by seed: it holds when the 95 % t interval of their mean lies above 0, "
+    "does not hold when it lies at or below 0, and else is not decided; differences that are all equal give no "
+    "interval and decide nothing. With one seed in common, McNemar's exact test on the shared test images decides at "
+    "level 0.05, corrected for the tests of the claim (Holm). The claim on the learning rate has one value a run "
+    "(model and initial rate), the mean over its drops of the change from the epoch before the drop to the next."
+)
+
+CLAIMS = (
+    Column("data", "data"),
+    Column("claim", "claim"),
+    Column("test", "test"),
+    Column("answer", "answer"),
+    Column("difference", "mean difference"),
+    Column("interval", "95 % interval"),
+    Column("p_value", "p", decimal),
+    Column("num_pairs", "pairs", count),
+    Column("rule", "rule"),
+)
+
+
+def claims_section(rows: Sequence[Row]) -> Section:
+    """Answer the claims and show the tests behind the answers.
+
+    Args:
+        rows: one a claim (test None), followed by one a test of it, as `pipelines.study.tables.claim_rows` writes.
+    """
+    sentences = [_answer(row) for row in rows if row["test"] is None]
+    shown = shown_claims(rows)
+    rule = [RULE] if rows else []
+    return Section(
+        "claims", "The study's claims", [*sentences, *rule], make_table(shown, CLAIMS) if shown else None
+    )
+
+
+def _answer(row: Row) -> str:
+    reason = f" ({row['reason']})" if row["reason"] else ""
+    return f"{row['statement']}, on {row['data']}: {row['claim_answer']}{reason}."
+
+
+def shown_claims(rows: Sequence[Row]) -> list[Row]:
+    """Return the tests among the rows with the composed cells of the table `CLAIMS`."""
+    shown = []
+    for row in rows:
+        if row["test"] is None:
+            continue
+        unit, factor = (" nats", 1) if row.get("unit") == "nats" else (" points", 100)
+        low, high = row["difference_low"], row["difference_high"]
+        cells: Row = {"claim": row["statement"], "interval": None}
+        if row["difference"] is not None:
+            cells["difference"] = f"{factor * row['difference']:+.3g}{unit}"
+        if low is not None:
+            cells["interval"] = f"[{factor * low:+.3g}, {factor * high:+.3g}]"
+        if not row["counted"]:
+            cells["claim"] = "for orientation"
+        shown.append(row | cells)
+    return shown
