@@ -27,12 +27,11 @@ sweep: $(READY) ## time every method on emulated slow links (root or user namesp
 	@$(BIN)/dvc repro sweep/dvc.yaml
 
 convergence: $(READY) ## train a small model by every method, at 2 to 64 workers, and test for the same accuracy
-	@$(BIN)/dvc repro --keep-going convergence/dvc.yaml
+	@tools/keep_going.sh convergence/dvc.yaml
 
 # Where the data of a set are missing its stages fail; what did run is summarised all the same.
 study: $(READY) ## tune, compare and ablate the models over seeds; open results/study.html afterwards
-	@$(BIN)/dvc repro --keep-going study/dvc.yaml || \
-	  { $(BIN)/dvc repro --single-item study/dvc.yaml:study_summary; exit 1; }
+	@tools/keep_going.sh study/dvc.yaml study_summary
 
 test: $(READY) ## run the test suite: unit, parallel (two Horovod ranks), cluster (emulated nodes), pipeline (tiny dvc repros)
 	@$(BIN)/python -m pytest tests

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Run a pipeline whose stages may fail one by one: keep_going.sh FILE [STAGE...]
+# The others run all the same; then each STAGE, which depends on a failed one, is run on what there is.
+# `dvc repro --keep-going` alone takes an interrupted stage for a failed one and starts the next.
+set -uo pipefail
+set -m # dvc gets a process group of its own, which is interrupted here and not by the terminal
+file=$1
+shift
+
+interrupt() {
+  trap '' INT TERM
+  kill -KILL "$dvc" 2>/dev/null # it must not start another stage; its locks name a dead process then, and hold nobody up
+  kill -INT -- "-$dvc" 2>/dev/null
+  wait "$dvc" 2>/dev/null
+  while kill -0 -- "-$dvc" 2>/dev/null; do sleep 0.2; done # the stage cleans up
+  echo "interrupted: what is finished is kept, run it again to go on" >&2
+  exit 130
+}
+
+dvc repro --keep-going "$file" &
+dvc=$!
+trap interrupt INT TERM
+wait "$dvc"
+status=$?
+((status)) || exit 0
+for stage in "$@"; do
+  dvc repro --single-item "$file:$stage" &
+  dvc=$!
+  wait "$dvc"
+done
+exit "$status"
