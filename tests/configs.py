@@ -3,6 +3,9 @@
 import dataclasses
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
 from pipelines.config import load_section
 from pipelines.data import AugmentConfig
 from pipelines.models import DenseNetConfig
@@ -39,3 +42,11 @@ def make_densenet(**changes: Any) -> DenseNetConfig:
     """Return the committed DenseNet-BC at growth rate 12, by plain concatenation."""
     committed = load_section(DenseNetConfig, "densenet", ROOT / "conf/config.yaml")
     return dataclasses.replace(committed, **{"memory_efficient": False, **changes})
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    """Return the parameters that Hydra composes from conf/, with `overrides` such as `scale=paper`."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        container = OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}

@@ -1,11 +1,8 @@
 """conf/ is the source of params.yaml; every preset is complete and passes the strict loader."""
 
 from itertools import product
-from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from pipelines.config import load_yaml
 from pipelines.config.loader import from_mapping
@@ -21,6 +18,7 @@ from pipelines.study import StudyConfig
 from pipelines.sweep import SweepConfig
 from pipelines.tracking import TrackingConfig
 from pipelines.training.config import BaselineConfig, RecipeConfig, TrainConfig
+from tests.configs import composed
 from tests.imports import ROOT
 
 SECTIONS = {
@@ -40,19 +38,6 @@ SECTIONS = {
 SCALES = sorted(path.stem for path in (ROOT / "conf/scale").glob("*.yaml"))
 DATA = sorted(path.stem for path in (ROOT / "conf/data").glob("*.yaml"))
 CLUSTERS = sorted(path.stem for path in (ROOT / "conf/cluster").glob("*.yaml"))
-
-
-def composed(*overrides: str) -> dict[str, object]:
-    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-        container = OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
-
-
-def section(params: dict[str, object], name: str) -> dict[str, Any]:
-    values = params[name]
-    assert isinstance(values, dict)
-    return values
 
 
 def test_the_committed_parameters_are_the_default_preset() -> None:
@@ -75,9 +60,7 @@ def test_every_preset_passes_the_strict_loader(choices: dict[str, str]) -> None:
 
 
 def test_every_method_of_the_presets_builds() -> None:
-    methods = {
-        method for scale in SCALES for method in section(composed(f"scale={scale}"), "distributed")["methods"]
-    }
+    methods = {method for scale in SCALES for method in composed(f"scale={scale}")["distributed"]["methods"]}
     for method in methods:
         build_strategy(method, ROOT / "params.yaml")
 
@@ -86,10 +69,10 @@ def test_the_paper_preset_is_the_published_recipe() -> None:
     # Huang et al. 2017, section 4.2: CIFAR, batch 64, 300 epochs, rate 0.1 divided by 10 at 50 % and 75 %,
     # weight decay 1e-4, Nesterov momentum 0.9; "+": pad-4 crop and mirror.
     paper = composed("scale=paper")
-    recipe = section(paper, "recipe")
+    recipe = paper["recipe"]
     assert (recipe["epochs"], recipe["batch_size"], recipe["learning_rate"]) == (300, 64, 0.1)
     assert (recipe["schedule"], recipe["milestones"], recipe["decay_factor"]) == ("step", [0.5, 0.75], 0.1)
     assert (recipe["weight_decay"], recipe["momentum"], recipe["nesterov"]) == (1e-4, 0.9, True)
     assert recipe["augment"] == {"crop_padding": 4, "flip": True, "cutout": 0}
-    prepare = section(paper, "prepare")
+    prepare = paper["prepare"]
     assert (prepare["name"], prepare["train_limit"]) == ("cifar10", None)
