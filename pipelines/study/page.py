@@ -9,6 +9,7 @@ from pipelines.report.tables import Column, make_table
 from pipelines.results import Row
 from pipelines.study.claims import NOT_RUN, rate_drops
 from pipelines.study.collect import DataResults
+from pipelines.study.paper import read_paper_run, shown_paper_run
 from pipelines.study.tables import (
     ABLATION,
     COMPARISON,
@@ -38,10 +39,10 @@ def write_page(found: Sequence[DataResults], results: Path) -> None:
     def linked(name: str, caption: str) -> list[Picture]:
         return [Picture(source=name, caption=caption)] if (results / name).exists() else []
 
-    facts = facts_of(found)
-    html = render_page(TITLE, SUBTITLE, facts, sections_of(found, embedded))
+    facts, paper_run = facts_of(found), read_paper_run(results)
+    html = render_page(TITLE, SUBTITLE, facts, sections_of(found, paper_run, embedded))
     (results / "study.html").write_text(html, encoding="utf-8")
-    text = render_markdown(facts, sections_of(found, linked))
+    text = render_markdown(facts, sections_of(found, paper_run, linked))
     (results / "study.md").write_text(text, encoding="utf-8")
 
 
@@ -58,13 +59,13 @@ def facts_of(found: Sequence[DataResults]) -> list[tuple[str, str]]:
     return facts
 
 
-def sections_of(found: Sequence[DataResults], pictures: Pictures) -> list[Section]:
+def sections_of(found: Sequence[DataResults], paper_run: Row | None, pictures: Pictures) -> list[Section]:
     """Return the page's sections: the answers, then each experiment on every data set."""
     sections = [claims_section([row for one in found for row in claim_rows(one.data, one.answer_claims())])]
     for experiment in (comparison_section, tuning_section, curves_section, ablation_section):
         sections += [experiment(one, pictures) for one in found]
     sections += [pictures_section(one, pictures) for one in found]
-    return [*sections, not_run_section(found)]
+    return [*sections, paper_section(paper_run), not_run_section(found)]
 
 
 def comparison_section(found: DataResults, _: Pictures) -> Section:
@@ -142,11 +143,19 @@ def pictures_section(found: DataResults, pictures: Pictures) -> Section:
     )
 
 
+def paper_section(paper_run: Row | None) -> Section:
+    """Show the run of the paper preset, which is no part of the study."""
+    notes = [
+        "DenseNet-100 (BC, growth rate 12) on all of CIFAR-10 for 300 epochs, for an NVIDIA GPU: the run that dvc exp "
+        "run -S scale=paper has left in results/, if any."
+    ]
+    return Section("paper", "The paper preset", notes, make_table([shown_paper_run(paper_run)], COMPARISON))
+
+
 def not_run_section(found: Sequence[DataResults]) -> Section:
     """List what the parameters name and nothing has run."""
     missing = [f"{one.data}: {name}." for one in found for name in one.not_run]
-    gpu = "The paper preset (DenseNet-100 on all of CIFAR-10, on an NVIDIA GPU): not run; no stage of the study does."
-    return Section("not-run", "Not run", [*missing, gpu])
+    return Section("not-run", "Not run", missing or ["Nothing that the parameters name."])
 
 
 def _section(

@@ -61,7 +61,17 @@ def test_what_has_no_rows_is_said_to_be_not_run(results: Path) -> None:
     lines = lines_of(results)
     assert lines.count("cifar10: not run.") == 5
     assert "cifar10: comparison of densenet50." in lines
-    assert any("paper preset" in line and "not run" in line for line in lines)
+    assert lines[lines.index("## The paper preset") + 6].startswith("| densenet100: not run | – |")
+
+
+def test_a_run_of_the_paper_preset_is_shown(tmp_path: Path, config: StudyConfig) -> None:
+    write_study(tmp_path)
+    row = comparison_row("densenet100", 1, 0.9551) | {"data": "cifar10", "epochs": 300}
+    del row["learning_rate"]  # which rows of the main pipeline do not name
+    write_json(tmp_path / "recognition.json", [comparison_row("densenet100", 1, 0.9), row])
+    summarise(config, tmp_path)
+    lines = lines_of(tmp_path)
+    assert "95.51 % (n = 1)" in lines[lines.index("## The paper preset") + 6]
 
 
 def test_all_rows_are_in_one_file(results: Path) -> None:
@@ -126,4 +136,4 @@ def test_a_browser_shows_the_page(results: Path) -> None:
     });</script></body>"""
     page.write_text(text.replace("</body>", probe), encoding="utf-8")
     seen = json.loads(title_of(page))
-    assert seen == {"images": [True] * len(FIGURES), "links": True, "tables": 5, "overflow": False}
+    assert seen == {"images": [True] * len(FIGURES), "links": True, "tables": 6, "overflow": False}
