@@ -27,7 +27,10 @@ class SweepConfig:
     warmup_steps: int
     """Steps of every method before the clock starts: compilation, calibration, allocation."""
     rounds: int
-    """Blocks of every method; the methods take turns, so that a drift of the machine hits all alike."""
+    """Least number of blocks of every method, which take turns, so that a drift of the machine hits all alike."""
+    min_seconds: float
+    """Further rounds follow until so much time has passed: short steps need more of them for the same certainty.
+    Not where threads outnumber cores, which no number of rounds makes certain."""
     steps_per_round: int
     """Steps in a block; a block ends when all that it sent has arrived and is applied."""
     threads_per_worker: int
@@ -46,6 +49,8 @@ class SweepConfig:
         require(enough, "workers", self.workers, "whole numbers of at least 2")
         unknown = sorted(set(self.oversubscribed_methods) - set(self.methods))
         require(not unknown, "oversubscribed_methods", unknown, f"some of methods {list(self.methods)}")
+        seconds = self.min_seconds
+        require(seconds >= 0, "min_seconds", seconds, "a number of at least 0 (seconds)")
         cycle = self.cycle_milliseconds
         require(cycle > 0, "cycle_milliseconds", cycle, "a number above 0 (milliseconds)")
         for key in ("batch_size", "warmup_steps", "rounds", "steps_per_round", "threads_per_worker"):

@@ -1,6 +1,8 @@
 """One worker (Horovod rank) of the sweep: all methods take turns in one process."""
 
+import math
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import astuple, fields
 from itertools import islice
@@ -17,6 +19,7 @@ from pipelines.parallel.progress import report_progress
 from pipelines.parallel.strategy import build_strategy
 from pipelines.provenance import provenance
 from pipelines.results import Row, write_json
+from pipelines.sweep.config import SweepConfig
 from pipelines.sweep.contender import Block, Contender
 from pipelines.sweep.job import SweepJob
 from pipelines.sweep.rows import ALONE, sweep_rows
@@ -97,18 +100,28 @@ def take_turns(contenders: Sequence[Contender], job: SweepJob) -> dict[str, list
     What a block costs depends a little on the one before it (caches, the state of the connections).
     """
     blocks: dict[str, list[tuple[float, ...]]] = {contender.name: [] for contender in contenders}
-    total = len(contenders) * (job.sweep.rounds + 1)
+    sweep = job.sweep
+    planned = sweep.rounds
     for index, contender in enumerate(contenders, start=1):
-        contender.warm_up(job.sweep.warmup_steps)
-        report_progress(hvd.rank(), index, total)
-    done = len(contenders)
-    for turn in range(job.sweep.rounds):
+        contender.warm_up(sweep.warmup_steps)
+        report_progress(hvd.rank(), index, len(contenders) * (planned + 1))
+    turn, start = 0, time.monotonic()
+    while turn < planned:
         # Seeded, so that all workers take the same order.
-        for contender in random.Random(turn).sample(contenders, len(contenders)):
-            blocks[contender.name].append(astuple(contender.run_block(job.sweep.steps_per_round)))
-            done += 1
-            report_progress(hvd.rank(), done, total)
+        order = random.Random(turn).sample(contenders, len(contenders))
+        for done, contender in enumerate(order, start=1 + len(contenders) * (turn + 1)):
+            blocks[contender.name].append(astuple(contender.run_block(sweep.steps_per_round)))
+            report_progress(hvd.rank(), done, len(contenders) * (planned + 1))
+        turn += 1
+        if not sweep.oversubscribed(hvd.size()):
+            planned = plan_rounds(sweep, turn, time.monotonic() - start)
     return blocks
+
+
+def plan_rounds(sweep: SweepConfig, done: int, seconds: float) -> int:
+    """Return how many rounds there will be, when `done` have taken `seconds`; the clock of rank 0 decides."""
+    needed = math.ceil(sweep.min_seconds * done / seconds)
+    return int(hvd.broadcast_object(max(sweep.rounds, needed), root_rank=0, name="sweep.rounds"))
 
 
 def sent_bytes() -> int:

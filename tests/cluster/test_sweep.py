@@ -25,7 +25,8 @@ def workspace(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Worksp
         sweep__oversubscribed_methods=[],
         sweep__batch_size=4,
         sweep__warmup_steps=2,
-        sweep__rounds=3,
+        sweep__rounds=1,
+        sweep__min_seconds=5,
         sweep__steps_per_round=2,
     )
     workspace.commit("tiny sweep")
@@ -38,7 +39,11 @@ def workspace(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Worksp
 def test_every_method_has_a_row(workspace: Workspace) -> None:
     rows = workspace.json("results/sweep.json")
     assert [(row["method"], row["workers"]) for row in rows] == [("alone", 1), *((m, 2) for m in METHODS)]
-    assert all(row["timed_steps"] == 6 and row["step_seconds_median"] > 0 for row in rows)
+    assert all(row["step_seconds_median"] > 0 for row in rows)
+    # All have taken as many turns, and more of them than one, which is over long before `min_seconds`.
+    (timed_steps,) = {row["timed_steps"] for row in rows}
+    assert timed_steps > 2
+    assert timed_steps % 2 == 0
     assert {row["wire_bits"] for row in rows} == {None, 8}
 
 
