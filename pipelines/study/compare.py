@@ -32,16 +32,18 @@ def compare(job: StudyJob, model: str) -> list[Row]:
     (`comparison`), and probabilities-DATA-MODEL.npz: labels int64 [n], seeds int64 [s] and test probabilities
     float32 [s, n, k] of the seeds that did not diverge.
     """
-    seeds, rates = job.config.seeds, job.config.learning_rates
-    tuned = train_all(
-        [job.training(model, seed=seeds[0], learning_rate=rate) for rate in rates], f"{model}: rates"
-    )
+    config = job.config
+    tried = [
+        job.training(model, seed=config.seeds[0], learning_rate=rate, epochs=config.tuning_epochs)
+        for rate in config.learning_rates
+    ]
+    tuned = train_all(tried, f"{model}: rates")
     chosen = choose(tuned)
     rate = tuned[chosen].summary["learning_rate"]
-    repeated = train_all(
-        [job.training(model, seed=seed, learning_rate=rate) for seed in seeds[1:]], f"{model}: seeds"
-    )
-    runs = [tuned[chosen], *repeated]
+    repeated = [job.training(model, seed=seed, learning_rate=rate) for seed in config.seeds]
+    # The run at the chosen rate is the first seed's, unless it was shortened.
+    done = [tuned[chosen]] if repeated[0] == tried[chosen] else []
+    runs = [*done, *train_all(repeated[len(done) :], f"{model}: seeds")]
     data = load_prepared(job.data_folder)
     evaluated = [evaluate_best(job, run, data) for run in runs]
     rows = [_tuning_row(run, index == chosen) for index, run in enumerate(tuned)]
@@ -49,7 +51,7 @@ def compare(job: StudyJob, model: str) -> list[Row]:
     name = f"{job.data}-{model}"
     write_probabilities(job, name, data, [one for one in evaluated if one is not None])
     write_json(job.results / f"compare-{name}.json", rows)
-    remove_runs([*tuned, *repeated])
+    remove_runs([*tuned, *runs])
     return rows
 
 

@@ -24,6 +24,8 @@ class StudyDataConfig:
     """Models that are compared, by registered name."""
     learning_rates: tuple[float, ...]
     """Initial rates that every model is tried at; the validation part decides."""
+    tuning_epochs: int | None
+    """Epochs of a tried rate, a shortened whole schedule; null: `epochs`, and the first seed is not trained again."""
     seeds: tuple[int, ...]
     """Seeds of the comparison and of the ablation; the first is that of the tuning and the curves."""
     curve_models: tuple[str, ...]
@@ -38,6 +40,9 @@ class StudyDataConfig:
             value = getattr(self, key)
             require(value is None or value >= 1, key, value, "null or a whole number of at least 1")
         require(self.epochs >= 1, "epochs", self.epochs, "a whole number of at least 1")
+        tried = self.tuning_epochs
+        allowed = f"null or a whole number from 1 to epochs, {self.epochs}"
+        require(tried is None or 1 <= tried <= self.epochs, "tuning_epochs", tried, allowed)
         for key in ("learning_rates", "curve_rates"):
             _require_rates(key, getattr(self, key))
         require(bool(self.learning_rates), "learning_rates", [], "at least one rate")

@@ -40,14 +40,16 @@ class StudyJob:
         seed: int,
         learning_rate: float | None = None,
         schedule: str | None = None,
+        epochs: int | None = None,
         densenet: DenseNetConfig | None = None,
     ) -> Training:
-        """Return one training run; what is None is as in the sections recipe and densenet."""
+        """Return one training run; what is None is as in the sections study, recipe and densenet."""
+        epochs = epochs or self.config.epochs
         recipe = replace(
             self.recipe,
             seed=seed,
-            epochs=self.config.epochs,
-            warmup_epochs=self.recipe.warmup_epochs * self.config.epochs / self.recipe.epochs,
+            epochs=epochs,
+            warmup_epochs=self.recipe.warmup_epochs * epochs / self.recipe.epochs,
             augment=self.config.augment,
             learning_rate=learning_rate or self.recipe.learning_rate,
             schedule=schedule or self.recipe.schedule,

@@ -27,16 +27,15 @@ def run_all(
 ) -> list[Result]:
     """Return `function` of every item, in order, computed by at most `num_processes` spawned processes.
 
-    They share this machine's cores evenly. `function` must be importable, items and results picklable. With
-    `fresh` every item gets a new process. The first exception of any item, and Ctrl-C, end all processes and
-    are raised here.
+    Each computes with one thread, so that their times compare. `function` must be importable, items and results
+    picklable. With `fresh` every item gets a new process. The first exception of any item, and Ctrl-C, end all
+    processes and are raised here.
     """
     num_processes = max(1, min(num_processes, len(items)))
     executor = ProcessPoolExecutor(
         num_processes,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start,
-        initargs=(max(1, num_cores() // num_processes),),
         max_tasks_per_child=1 if fresh else None,
     )
     try:
@@ -65,12 +64,12 @@ class _NoTerminal(io.TextIOWrapper):
         return False
 
 
-def _start(num_threads: int) -> None:
+def _start() -> None:
     """Set up a process of the pool."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pool's owner gets it too, and ends this process
     threading.Thread(target=_end_with_owner, daemon=True).start()
     sys.stderr = _NoTerminal(sys.stderr.buffer, line_buffering=True)
-    torch.set_num_threads(num_threads)
+    torch.set_num_threads(1)
 
 
 def _end_with_owner() -> None:

@@ -2,9 +2,11 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
 from pipelines.config import load_section
 from pipelines.data import AugmentConfig, PrepareConfig, load_prepared
@@ -32,6 +34,7 @@ CONFIG = StudyDataConfig(
     augment=AugmentConfig(crop_padding=0, flip=False, cutout=0),
     models=(MODEL,),
     learning_rates=(0.05, DIVERGING),
+    tuning_epochs=None,
     seeds=(1, 2),
     curve_models=(MODEL,),
     curve_rates=(0.05, DIVERGING),
@@ -76,6 +79,15 @@ def test_the_rates_are_judged_without_the_test_part(compared: list[Row]) -> None
     assert [(row["learning_rate"], row["chosen"]) for row in tuning] == [(0.05, True), (DIVERGING, False)]
     assert all(set(row) >= COMMON for row in tuning)
     assert not [key for row in tuning for key in row if key.startswith(("test", "auc", "calibration"))]
+
+
+def test_shortened_tuning_trains_every_seed_anew(job: StudyJob, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, tuning_epochs=1, seeds=(1,))
+    short = dataclasses.replace(job, config=config, checkpoints=tmp_path / "checkpoints", results=tmp_path)
+    rows = compare(short, MODEL)
+    tried = [(row["experiment"], row["epochs"], row["learning_rate"]) for row in rows]
+    assert tried == [("tuning", 1, 0.05), ("tuning", 1, DIVERGING), ("comparison", CONFIG.epochs, 0.05)]
+    assert not list((tmp_path / "checkpoints").iterdir())
 
 
 def test_a_diverged_run_is_a_row(compared: list[Row]) -> None:
@@ -132,6 +144,21 @@ def test_variants_change_the_size_as_they_say(job: StudyJob) -> None:
     assert {name for name in sizes if sizes[name] < sizes[REFERENCE]} >= smaller
     assert sizes["no_compression"] > sizes[REFERENCE]
     assert sizes["plain"] > sizes["no_bottleneck"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"initial_width": 10}, {"bottleneck": False}])
+def test_only_the_variant_of_the_first_convolution_changes_it(job: StudyJob, changes: dict[str, Any]) -> None:
+    model = MODEL if changes.get("bottleneck", True) else "densenet7"
+    changed = dataclasses.replace(job, densenet=dataclasses.replace(job.densenet, **changes))
+    data = load_prepared(job.data_folder)
+    widths = {}
+    for name, variant in variants_of(changed.densenet).items():
+        stem = make_model(variant_training(changed, model, variant, seed=1), data).stem
+        assert isinstance(stem, nn.Conv2d)
+        widths[name] = stem.out_channels
+    reference = widths.pop(REFERENCE)
+    assert widths.pop("half_initial") == reference // 2
+    assert set(widths.values()) == {reference}
 
 
 def test_a_variant_without_bottleneck_keeps_the_layers(job: StudyJob) -> None:

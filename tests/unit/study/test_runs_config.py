@@ -30,6 +30,8 @@ def params_with(folder: Path, key: str, value: Any) -> Path:
         ("models", ["lenet"]),
         ("learning_rates", []),
         ("learning_rates", [0.1, -0.1]),
+        ("tuning_epochs", 0),
+        ("tuning_epochs", 1000),
         ("seeds", []),
         ("seeds", [1, 1]),
         ("curve_rates", []),
@@ -63,5 +65,5 @@ def test_the_recipe_of_a_run_keeps_what_the_study_does_not_set(tmp_path: Path) -
 
 def test_the_data_of_a_set_replace_the_section_prepare() -> None:
     job = load_job("cifar10", ROOT / "params.yaml")
-    assert (job.prepare.name, job.prepare.train_limit, job.prepare.test_limit) == ("cifar10", 10000, 2000)
+    assert (job.prepare.name, job.prepare.train_limit, job.prepare.test_limit) == ("cifar10", 10000, None)
     assert job.data_folder == Path("data/study/cifar10")
