@@ -11,6 +11,7 @@ from pipelines.data import load_prepared
 from pipelines.evaluation.evaluate import Evaluated
 from pipelines.models import DenseNetConfig
 from pipelines.models.blocks import block_layers, counted_depth
+from pipelines.models.densenet import PLAIN_INITIAL_WIDTH
 from pipelines.results import Row, write_json
 from pipelines.study.compare import evaluate_best, tested_fields
 from pipelines.study.job import StudyJob
@@ -36,46 +37,38 @@ class Variant:
 def variants_of(densenet: DenseNetConfig) -> dict[str, Variant]:
     """Return the variants by name: stochastic feature reuse, scale reduction, the parts of DenseNet-BC.
 
-    The first is the reference, `densenet` with full reuse. Without a bottleneck a variant keeps the number of
-    its layers, not the nominal depth, which would double it.
+    The first is the reference, `densenet` with full reuse. Where its first convolution would follow a changed
+    growth rate or bottleneck, a variant keeps the reference's. Without a bottleneck a variant keeps the number
+    of its layers, not the nominal depth, which would double it.
     """
-    by_group = {"discard_granularity": "channel_group"}
-    by_layer = {"discard_granularity": "layer"}
-    growth_rate, width = densenet.growth_rate, densenet.bottleneck_width
-    half_growth, half_width = max(1, growth_rate // 2), max(1, width // 2)
-    initial = densenet.initial_width or 2 * growth_rate
+    growth, width = max(1, densenet.growth_rate // 2), max(1, densenet.bottleneck_width // 2)
+    initial = _initial_width(densenet)
+    half, stem = max(1, initial // 2), {"initial_width": initial}
     recompute = not densenet.memory_efficient
-    return {
-        REFERENCE: Variant(changed="nothing: full reuse"),
-        "discard_layer_25": Variant(
-            changed="discard_rate 0.25 by layer", changes={"discard_rate": 0.25, **by_layer}
-        ),
-        "discard_group_25": Variant(
-            changed="discard_rate 0.25 by channel group", changes={"discard_rate": 0.25, **by_group}
-        ),
-        "discard_layer_50": Variant(
-            changed="discard_rate 0.5 by layer", changes={"discard_rate": 0.5, **by_layer}
-        ),
-        "half_growth": Variant(changed=f"growth_rate {half_growth}", changes={"growth_rate": half_growth}),
-        "narrow_bottleneck": Variant(
-            changed=f"bottleneck_width {half_width}", changes={"bottleneck_width": half_width}
-        ),
-        "half_initial": Variant(
-            changed=f"initial_width {max(1, initial // 2)}", changes={"initial_width": max(1, initial // 2)}
-        ),
-        "both": Variant(
-            changed=f"discard_rate 0.25 by layer, bottleneck_width {half_width}",
-            changes={"discard_rate": 0.25, **by_layer, "bottleneck_width": half_width},
-        ),
-        "no_compression": Variant(changed="compression 1", changes={"compression": 1.0}),
-        "no_bottleneck": Variant(changed="bottleneck false", changes={"bottleneck": False}),
-        "plain": Variant(
-            changed="bottleneck false, compression 1", changes={"bottleneck": False, "compression": 1.0}
-        ),
-        "other_memory": Variant(
-            changed=f"memory_efficient {str(recompute).lower()}", changes={"memory_efficient": recompute}
-        ),
-    }
+    by_layer, by_group = {"discard_granularity": "layer"}, {"discard_granularity": "channel_group"}
+    quarter, narrow = {"discard_rate": 0.25}, {"bottleneck_width": width}
+    wide, direct = {"compression": 1.0}, {"bottleneck": False, **stem}
+    table: list[tuple[str, str, Mapping[str, Any]]] = [
+        (REFERENCE, "nothing: full reuse", {}),
+        ("discard_layer_25", "discard_rate 0.25 by layer", {**quarter, **by_layer}),
+        ("discard_group_25", "discard_rate 0.25 by channel group", {**quarter, **by_group}),
+        ("discard_layer_50", "discard_rate 0.5 by layer", {"discard_rate": 0.5, **by_layer}),
+        ("half_growth", f"growth_rate {growth}", {"growth_rate": growth, **stem}),
+        ("narrow_bottleneck", f"bottleneck_width {width}", narrow),
+        ("half_initial", f"initial_width {half}", {"initial_width": half}),
+        ("both", f"discard_rate 0.25 by layer, bottleneck_width {width}", {**quarter, **by_layer, **narrow}),
+        ("no_compression", "compression 1", wide),
+        ("no_bottleneck", "bottleneck false", direct),
+        ("plain", "bottleneck false, compression 1", {**direct, **wide}),
+        ("other_memory", f"memory_efficient {str(recompute).lower()}", {"memory_efficient": recompute}),
+    ]
+    return {name: Variant(changed=changed, changes=changes) for name, changed, changes in table}
+
+
+def _initial_width(densenet: DenseNetConfig) -> int:
+    """Return what the first convolution of a DenseNet puts out where the section leaves it to the paper's rule."""
+    by_rule = 2 * densenet.growth_rate if densenet.bottleneck else PLAIN_INITIAL_WIDTH
+    return densenet.initial_width or by_rule
 
 
 def variant_training(job: StudyJob, model: str, variant: Variant, seed: int) -> Training:
