@@ -53,14 +53,16 @@ def shown_claims(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         if row["test"] is None:
             continue
-        unit, factor = (" nats", 1) if row.get("unit") == "nats" else (" points", 100)
-        low, high = row["difference_low"], row["difference_high"]
-        cells: Row = {"claim": row["statement"], "interval": None}
-        if row["difference"] is not None:
-            cells["difference"] = f"{factor * row['difference']:+.3g}{unit}"
-        if low is not None:
-            cells["interval"] = f"[{factor * low:+.3g}, {factor * high:+.3g}]"
-        if not row["counted"]:
-            cells["claim"] = "for orientation"
-        shown.append(row | cells)
+        claim = row["statement"] if row["counted"] else "for orientation"
+        shown.append(row | {"claim": claim} | difference_cells(row))
     return shown
+
+
+def difference_cells(row: Row) -> Row:
+    """Return the cells difference and interval of a row with a difference and its bounds; None: unknown."""
+    unit, factor = (" nats", 1) if row.get("unit") == "nats" else (" points", 100)
+    difference, low, high = row["difference"], row["difference_low"], row["difference_high"]
+    return {
+        "difference": None if difference is None else f"{factor * difference:+.3g}{unit}",
+        "interval": None if low is None else f"[{factor * low:+.3g}, {factor * high:+.3g}]",
+    }

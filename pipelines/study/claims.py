@@ -51,7 +51,7 @@ def answer_claims(comparison: Sequence[Row], curves: Sequence[Row], scores: Scor
         curves: a row an epoch of each run, any number of models and rates.
         scores: of the test part by model and seed; needed where models have one seed in common.
     """
-    accuracy = _accuracies(comparison)
+    accuracy = accuracies(comparison)
     deeper = [(deep, shallow) for shallow, deep in itertools.pairwise(DEPTHS)]
     baselines = [(CONTENDER, name) for name in BASELINES]
     orientation = [(CONTENDER, name) for name in ORIENTATION if name in accuracy]
@@ -99,7 +99,7 @@ def interval_test(name: str, differences: Sequence[float]) -> Row:
     return row | bounds | {"p_value": None, "answer": answer}
 
 
-def _accuracies(comparison: Sequence[Row]) -> dict[str, dict[int, float]]:
+def accuracies(comparison: Sequence[Row]) -> dict[str, dict[int, float]]:
     """Return the test accuracy by model and seed, without diverged runs but with their models."""
     found: dict[str, dict[int, float]] = {row["model"]: {} for row in comparison}
     for row in comparison:

@@ -10,6 +10,7 @@ from pipelines.evaluation.scores import Scores
 from pipelines.results import Row, read_json
 from pipelines.study.claims import Claim, answer_claims
 from pipelines.study.config import StudyDataConfig
+from pipelines.study.pairs import pair_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,10 @@ class DataResults:
     def answer_claims(self) -> list[Claim]:
         """Answer the study's claims on this data set."""
         return answer_claims(self.comparison, self.curves, self.scores)
+
+    def compare_pairs(self) -> list[Row]:
+        """Compare every two models of this data set; see `pair_rows`."""
+        return pair_rows(self.data, self.comparison, self.scores)
 
 
 def read_data(data: str, config: StudyDataConfig, folder: Path) -> DataResults:

@@ -9,6 +9,7 @@ from pipelines.report.tables import Column, make_table
 from pipelines.results import Row
 from pipelines.study.claims import NOT_RUN, rate_drops
 from pipelines.study.collect import DataResults
+from pipelines.study.pairs import PAIRS, shown_pairs
 from pipelines.study.paper import read_paper_run, shown_paper_run
 from pipelines.study.tables import (
     ABLATION,
@@ -62,7 +63,7 @@ def facts_of(found: Sequence[DataResults]) -> list[tuple[str, str]]:
 def sections_of(found: Sequence[DataResults], paper_run: Row | None, pictures: Pictures) -> list[Section]:
     """Return the page's sections: the answers, then each experiment on every data set."""
     sections = [claims_section([row for one in found for row in claim_rows(one.data, one.answer_claims())])]
-    for experiment in (comparison_section, tuning_section, curves_section, ablation_section):
+    for experiment in (comparison_section, pairs_section, tuning_section, curves_section, ablation_section):
         sections += [experiment(one, pictures) for one in found]
     sections += [pictures_section(one, pictures) for one in found]
     return [*sections, paper_section(paper_run), not_run_section(found)]
@@ -93,6 +94,20 @@ def comparison_section(found: DataResults, _: Pictures) -> Section:
         shown_comparison(summary),
         COMPARISON,
     )
+
+
+def pairs_section(found: DataResults, _: Pictures) -> Section:
+    """Show every two models of a data set against each other."""
+    notes = [
+        "Difference: test accuracy of the model minus that of the other, mean over the seeds that neither diverged "
+        "with, and its t interval, which speaks for further trainings, not for further test images; not corrected for "
+        "the number of pairs.",
+        "p: McNemar's exact test on the same test images, one for each of these seeds in their order, corrected for "
+        "the pairs of that seed (Holm). The seeds share the test images, so their p-values are dependent and are not "
+        "combined into one: the last column counts the seeds that reject equal accuracy.",
+    ]
+    rows = shown_pairs(found.compare_pairs())
+    return _section("pairs", "Paired tests", found.data, found.comparison, notes, rows, PAIRS)
 
 
 def tuning_section(found: DataResults, _: Pictures) -> Section:

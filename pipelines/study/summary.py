@@ -31,6 +31,7 @@ def collected_rows(found: DataResults) -> list[Row]:
     rows = [*found.tuning, *found.comparison, *found.curves, *found.ablation]
     rows += [{"experiment": "comparison_summary", **row} for row in comparison_rows(found.comparison)]
     rows += [{"experiment": "ablation_summary", **row} for row in ablation_rows(found.ablation)]
+    rows += [{"experiment": "pair", **row} for row in found.compare_pairs()]
     return rows + claim_rows(found.data, found.answer_claims())
 
 

@@ -20,6 +20,7 @@ from pipelines.study.claims import (
     overall,
     rate_drops,
 )
+from pipelines.study.pairs import pair_rows
 from tests.unit.study.rows import CURVE_RATES, comparison_row, curve_rows
 
 
@@ -97,6 +98,29 @@ def test_one_seed_is_answered_by_mcnemar_with_holm() -> None:
     claim = one_seed_claim((50, 56, 62))
     assert [test["p_value"] for test in claim.tests] == pytest.approx([0.0625, 0.0625])
     assert claim.answer == UNDECIDED
+
+
+def test_pairs_are_corrected_within_each_seed() -> None:
+    right = {"a": (50, 70, 50), "b": (56, 60, 50), "c": (62, None, 50)}
+    rows = [
+        comparison_row(DEPTHS[0], seed, None if number is None else number / 100) | {"model": model}
+        for model, numbers in right.items()
+        for seed, number in enumerate(numbers, start=1)
+    ]
+    seen = {
+        model: {seed: scores(number) for seed, number in enumerate(numbers, start=1) if number is not None}
+        for model, numbers in right.items()
+    }
+    first, _, last = pair_rows("digits", rows, seen)
+    # a, b: 6 images alone (p = 2 * 0.5^6, of 3 pairs the second smallest: times 2), 10 in the only pair of seed 2,
+    # none with seed 3. c diverged with seed 2.
+    assert first["p_values_holm"] == pytest.approx([2 * 2 * 0.5**6, 2 * 0.5**10, 1.0])
+    assert (first["num_first_better"], first["num_second_better"]) == (1, 0)
+    assert (first["seeds"], last["seeds"]) == ([1, 2, 3], [1, 3])
+    alone = pair_rows("digits", [row for row in rows if row["seed"] == 1], seen)[1]
+    assert alone["difference"] == pytest.approx(-0.12)
+    assert alone["difference_low"] is None
+    assert (alone["num_first_better"], alone["num_second_better"]) == (0, 1)
 
 
 def test_orientation_does_not_count() -> None:
