@@ -12,16 +12,18 @@ from pipelines.evaluation.evaluate import Evaluated
 from pipelines.models import DenseNetConfig
 from pipelines.models.blocks import block_layers, counted_depth
 from pipelines.models.densenet import PLAIN_INITIAL_WIDTH
+from pipelines.models.statistics import count_training_multiply_adds
 from pipelines.results import Row, write_json
 from pipelines.study.compare import evaluate_best, tested_fields
 from pipelines.study.job import StudyJob
 from pipelines.study.outcome import common_fields, remove_runs, train_all
 from pipelines.study.pool import num_cores, run_all
 from pipelines.study.steps import peak_memory_bytes, step_of, timed_rounds
-from pipelines.study.worker import Trained, Training
+from pipelines.study.worker import Trained, Training, make_model
 
 REFERENCE = "reference"
 STEP_ROUNDS = 15
+NUM_DRAWS = 10  # of what a step discards; its multiply-adds differ little, nearly all groups being of one size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +113,10 @@ def ablate(job: StudyJob) -> list[Row]:
 def measure_costs(trainings: Mapping[str, Training]) -> dict[str, Row]:
     """Return what a training step of each takes, the first being the reference.
 
-    step_seconds_median and step_over_reference (the median over rounds of both steps' ratio) with
-    step_threads threads, all in this process; peak_memory_bytes, each in a process of its own.
+    train_multiply_adds: those of a forward pass in training mode per image, the mean of
+    train_multiply_adds_draws passes from the run's seed on. step_seconds_median and step_over_reference (the
+    median over rounds of both steps' ratio) with step_threads threads, all in this process; peak_memory_bytes,
+    each in a process of its own.
     """
     peaks = run_all(
         peak_memory_bytes,
@@ -124,8 +128,11 @@ def measure_costs(trainings: Mapping[str, Training]) -> dict[str, Row]:
     data = load_prepared(next(iter(trainings.values())).data_folder)
     seconds = timed_rounds({name: step_of(one, data) for name, one in trainings.items()}, STEP_ROUNDS)
     reference = next(iter(seconds.values()))
+    shape = (data.num_channels, data.image_size, data.image_size)
     return {
         name: {
+            "train_multiply_adds": count_training_multiply_adds(make_model(one, data), shape, NUM_DRAWS),
+            "train_multiply_adds_draws": NUM_DRAWS,
             "step_seconds_median": statistics.median(seconds[name]),
             "step_over_reference": statistics.median(
                 mine / theirs for mine, theirs in zip(seconds[name], reference, strict=True)
@@ -133,7 +140,7 @@ def measure_costs(trainings: Mapping[str, Training]) -> dict[str, Row]:
             "step_threads": torch.get_num_threads(),
             "peak_memory_bytes": peak,
         }
-        for name, peak in zip(trainings, peaks, strict=True)
+        for (name, one), peak in zip(trainings.items(), peaks, strict=True)
     }
 
 

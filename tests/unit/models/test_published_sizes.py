@@ -1,8 +1,11 @@
 """Parameter counts against the literature: a wrong width, a bias or a forgotten layer shows here."""
 
 import pytest
+import torch
 
 from pipelines.models import MODELS, count_multiply_adds, count_parameters
+from pipelines.models.reuse import DiscardDraws
+from pipelines.models.statistics import count_training_multiply_adds
 
 PLAIN = {"bottleneck": False, "compression": 1.0}
 
@@ -51,13 +54,44 @@ def test_every_registered_baseline_has_a_published_size():
     assert set(MODELS) == {"densenet<depth>", "vgg16_bn", "vgg19_bn", "resnet18", "efficientnet_b0"}
 
 
+# densenet10: one layer per block at 8x8, 4x4, 2x2 pixels, compression by half after the first two.
+PIXELS = (64, 16, 4)
+INPUTS = (24, 18, 15)
+NOT_LAYERS = 1 * 24 * 9 * 64 + 64 * 36 * 18 + 16 * 30 * 15 + 27 * 10  # stem, transitions, classifier
+
+
+def layers_by_hand(inputs):
+    """1x1 convolutions of `inputs` maps to 48, 3x3 convolutions of those to 12."""
+    return sum(p * (c * 48 + 48 * 12 * 9) for p, c in zip(PIXELS, inputs, strict=True))
+
+
 def test_multiply_adds_by_hand(build):
-    # densenet10: one bottleneck layer per block at 8x8, 4x4, 2x2 pixels; widths 24 -> 36 | 18 -> 30 | 15 -> 27.
-    pixels = (64, 16, 4)
-    inputs = (24, 18, 15)
-    stem = 1 * 24 * 9 * 64
-    layers = sum(p * (c * 48 + 48 * 12 * 9) for p, c in zip(pixels, inputs, strict=True))
-    transitions = 64 * 36 * 18 + 16 * 30 * 15
     model = build("densenet10", channels=1, size=8)
-    assert count_multiply_adds(model, (1, 8, 8)) == stem + layers + transitions + 27 * 10
+    assert count_multiply_adds(model, (1, 8, 8)) == NOT_LAYERS + layers_by_hand(INPUTS)
     assert model.training
+
+
+@pytest.mark.parametrize("memory_efficient", [False, True])
+@pytest.mark.parametrize(("granularity", "group_size"), [("layer", 12), ("channel_group", 4)])
+def test_multiply_adds_in_training_by_hand(build, memory_efficient, granularity, group_size):
+    options = {"channels": 1, "size": 8, "memory_efficient": memory_efficient}
+    full = build("densenet10", **options)
+    assert count_training_multiply_adds(full, (1, 8, 8), 1) == NOT_LAYERS + layers_by_hand(INPUTS)
+    model = build("densenet10", **options, discard_rate=0.5, discard_granularity=granularity, seed=5)
+    draws = DiscardDraws(0.5, group_size, seed=5)
+    # 18 and 15 maps make groups of two sizes, so that what is kept differs from draw to draw.
+    kept = [[len(draws.draw(width, 12, 1)[0].channels) for width in INPUTS] for _ in range(6)]
+    by_hand = [NOT_LAYERS + layers_by_hand(inputs) for inputs in kept]
+    assert len(set(by_hand)) > 1
+    assert count_training_multiply_adds(model, (1, 8, 8), 6) == round(sum(by_hand) / 6)
+
+
+def test_counting_changes_neither_the_model_nor_the_random_state(build):
+    model = build("densenet10", channels=1, size=8, discard_rate=0.5, dropout=0.2).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    states = model.generator.get_state(), torch.random.get_rng_state()
+    count_training_multiply_adds(model, (1, 8, 8), 2)
+    assert not model.training
+    assert torch.equal(model.generator.get_state(), states[0])
+    assert torch.equal(torch.random.get_rng_state(), states[1])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -113,6 +113,7 @@ def ablation_rows() -> list[Row]:
             "test_accuracy": 0.97 + 0.001 * seed,
             "variant": variant,
             "changed": changed,
+            "train_multiply_adds": (100 - 20 * index) * PARAMETERS["densenet100"],
             "step_seconds_median": 0.5 - 0.1 * index,
             "step_over_reference": 1 - 0.2 * index,
             "step_threads": 1,

@@ -169,7 +169,7 @@ def test_a_variant_without_bottleneck_keeps_the_layers(job: StudyJob) -> None:
 
 
 def test_variants_are_trained_tested_and_weighed(job: StudyJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = {name: variants_of(job.densenet)[name] for name in (REFERENCE, "plain")}
+    few = {name: variants_of(job.densenet)[name] for name in (REFERENCE, "discard_layer_50", "plain")}
     monkeypatch.setattr("pipelines.study.ablation.variants_of", lambda _: few)
     held = np.ones(2**26)  # 512 MiB of this process, which are none of a training step's
     rows = ablate(job)
@@ -185,7 +185,10 @@ def test_variants_are_trained_tested_and_weighed(job: StudyJob, monkeypatch: pyt
         # A step keeps at least its gradients and the momentum, 4 bytes a parameter each.
         assert 8 * row["num_parameters"] < row["peak_memory_bytes"] < held.nbytes / 2
     assert {row["step_over_reference"] for row in rows if row["variant"] == REFERENCE} == {1.0}
-    assert len({row["step_over_reference"] for row in rows}) == 2
+    assert len({row["step_over_reference"] for row in rows}) == 3
+    assert {row["variant"] for row in rows if row["train_multiply_adds"] < row["num_multiply_adds"]} == {
+        "discard_layer_50"
+    }
 
 
 def test_no_ablated_model_gives_no_rows(job: StudyJob) -> None:
