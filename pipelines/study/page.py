@@ -18,15 +18,20 @@ from pipelines.study.tables import (
     TUNING,
     ablation_rows,
     claim_rows,
+    commonest_threads,
     comparison_rows,
     markdown,
+    rate,
     shown_ablation,
     shown_comparison,
     shown_tuning,
 )
 
 TITLE = "gqbench: the recognition study"
-SUBTITLE = "Every number on this page was measured by the pipeline of the study (make study)."
+SUBTITLE = (
+    "Every number on this page was measured by the pipeline of the study (make study), but for the published errors, "
+    "which are quoted from the sources named below, and the run of the paper preset, which the main pipeline measures."
+)
 Pictures = Callable[[str, str], list[Picture]]
 
 
@@ -76,10 +81,14 @@ def comparison_section(found: DataResults, _: Pictures) -> Section:
         f"{row['model']}: {row['published_source']}" for row in summary if row["published_source"] is not None
     ]
     notes = [
-        "Same recipe and budget for all; the rate was tuned on the validation part. Accuracy: mean ± standard "
-        "deviation over n seeds. AUC: mean over seeds, in brackets the outermost bounds of the seeds' bootstrap "
-        "intervals. NLL: mean negative log-likelihood in nats."
+        f"Same recipe and budget for all. {_tuned(found)} Accuracy: mean ± standard deviation over n seeds. AUC: "
+        "mean over seeds, in brackets the outermost bounds of the seeds' bootstrap intervals. NLL: mean negative "
+        "log-likelihood in nats."
     ]
+    trained = [row for row in found.comparison if row["test_accuracy"] is not None]
+    if len({row["threads"] for row in trained}) > 1:
+        threads = _threads({str(commonest_threads(trained))})
+        notes.append(f"Training: mean time of the runs with {threads}, the commonest number, alone.")
     if sources:
         notes.append(
             "Published errors are on CIFAR-10, for orientation only: longer training on the whole set. Sources: "
@@ -112,9 +121,24 @@ def pairs_section(found: DataResults, _: Pictures) -> Section:
 
 def tuning_section(found: DataResults, _: Pictures) -> Section:
     """Show the tuning grid of a data set."""
-    notes = ["The same grid for every model, judged on the validation part alone."]
     rows = shown_tuning(found.tuning)
-    return _section("tuning", "Tuning", found.data, found.tuning, notes, rows, TUNING, "model")
+    return _section("tuning", "Tuning", found.data, found.tuning, [_tuned(found)], rows, TUNING, "model")
+
+
+def _tuned(found: DataResults) -> str:
+    """Say how the initial rate of each model was found."""
+    rates = sorted({row["learning_rate"] for row in found.tuning})
+    listed = ", ".join(rate(value) for value in rates)
+    if len(rates) == 1:
+        return f"One initial rate for all models, {listed}: none was tuned."
+    text = (
+        f"Every model tried the same initial rates, {listed}, and was given the best on the validation part"
+    )
+    tried, trained = ({row["epochs"] for row in rows} for rows in (found.tuning, found.comparison))
+    if tried == trained:
+        return f"{text}."
+    tried_epochs, epochs = (_listed({str(number) for number in numbers}) for numbers in (tried, trained))
+    return f"{text}. Each rate was tried by a whole but shorter training (epochs: {tried_epochs} instead of {epochs})."
 
 
 def curves_section(found: DataResults, pictures: Pictures) -> Section:
@@ -193,7 +217,7 @@ def _section(
 
 
 def _setting(data: str, rows: Sequence[Row]) -> str:
-    """Say on how many images, for how many epochs and with which seeds the rows were made."""
+    """Say on how many images, for how many epochs, with which seeds and how many threads the rows were made."""
     seeds = sorted({row["seed"] for row in rows})
     images = f"{_listed({format(row['num_train_images'], ',') for row in rows})} training images"
     tested = {format(row["num_test"], ",") for row in rows if row.get("num_test") is not None}
@@ -202,7 +226,14 @@ def _setting(data: str, rows: Sequence[Row]) -> str:
     epochs = _listed({str(row["epochs"]) for row in rows})
     plural = "seed" if len(seeds) == 1 else "seeds"
     numbers = ", ".join(str(seed) for seed in seeds)
-    return f"Run on {data}: {images}, {epochs} epochs, {len(seeds)} {plural} ({numbers})."
+    threads = _threads({str(row["threads"]) for row in rows})
+    return (
+        f"Run on {data}: {images}, {epochs} epochs, {len(seeds)} {plural} ({numbers}), {threads} a training."
+    )
+
+
+def _threads(numbers: set[str]) -> str:
+    return f"{_listed(numbers)} {'thread' if numbers == {'1'} else 'threads'}"
 
 
 def _listed(values: set[str]) -> str:

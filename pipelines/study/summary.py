@@ -45,4 +45,5 @@ def draw_figures(found: DataResults, results: Path) -> None:
     if summary:
         draw_cost(summary, "num_parameters", "parameters", results / f"{prefix}_parameters.svg")
         label = "training time in seconds, mean over seeds"
-        draw_cost(summary, "train_seconds_mean", label, results / f"{prefix}_seconds.svg")
+        timed = [row for row in summary if row["train_seconds_mean"] is not None]
+        draw_cost(timed, "train_seconds_mean", label, results / f"{prefix}_seconds.svg")

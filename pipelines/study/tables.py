@@ -1,7 +1,9 @@
 """Tables of the study: how rows over seeds become one line each."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import numpy as np
 
@@ -56,7 +58,7 @@ COMPARISON = (
     Column("model", "model"),
     Column("num_parameters", "parameters", count, min),
     Column("num_multiply_adds", "multiply-adds", count, min),
-    Column("learning_rate", "tuned rate", rate),
+    Column("learning_rate", "rate", rate),
     Column("accuracy", "test accuracy", str, max),
     Column("auc_macro", "AUC macro", str, max),
     Column("auc_micro", "AUC micro", str, max),
@@ -108,9 +110,11 @@ OF_VARIANT = (
 def comparison_rows(rows: Sequence[Row]) -> list[Row]:
     """Return a row a model from a row a seed: statistics over the seeds that did not diverge.
 
-    A model that diverged with every seed has no statistics; num_diverged counts such seeds.
+    A model that diverged with every seed has no statistics; num_diverged counts such seeds. The time of training
+    is over the rows of `commonest_threads`, as it depends on the number of threads; None where a model has none.
     """
     trained = [row for row in rows if row["test_accuracy"] is not None]
+    threads = commonest_threads(trained)
     statistics = {row["model"]: row for row in summarise_seeds(trained)}
     table = []
     for model in dict.fromkeys(row["model"] for row in rows):
@@ -125,8 +129,23 @@ def comparison_rows(rows: Sequence[Row]) -> list[Row]:
         for metric in ("auc_macro", "auc_micro") if mine else ():
             row[f"{metric}_low"] = min(one[f"{metric}_low"] for one in mine)
             row[f"{metric}_high"] = max(one[f"{metric}_high"] for one in mine)
+        if mine:
+            row |= _train_seconds([one for one in mine if one.get("threads") == threads])
         table.append(row)
     return table
+
+
+def commonest_threads(rows: Sequence[Row]) -> int | None:
+    """Return the number of threads that most of the rows were trained with; None: the rows do not tell."""
+    return max(Counter(row.get("threads") for row in rows).items(), key=itemgetter(1), default=(None,))[0]
+
+
+def _train_seconds(rows: Sequence[Row]) -> Row:
+    values = [row["train_seconds"] for row in rows]
+    return {
+        "train_seconds_mean": float(np.mean(values)) if values else None,
+        "train_seconds_std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+    }
 
 
 def shown_comparison(rows: Sequence[Row]) -> list[Row]:

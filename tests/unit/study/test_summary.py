@@ -44,7 +44,10 @@ def test_page_answers_the_claims_first(results: Path) -> None:
 
 def test_tables_say_what_was_run_and_show_the_rows(results: Path) -> None:
     lines = lines_of(results)
-    assert "Run on digits: 1,293 training images, 360 test images, 10 epochs, 3 seeds (1, 2, 3)." in lines
+    assert (
+        "Run on digits: 1,293 training images, 360 test images, 10 epochs, 3 seeds (1, 2, 3), 1 thread a training."
+        in lines
+    )
     # densenet100: 98.6, 98.1, 98.9 %; mean 98.533, sample deviation 0.404.
     row = next(line for line in lines if line.startswith("| densenet100 | 769,162 "))
     assert "98.53 ± 0.40 % (n = 3)" in row
@@ -55,6 +58,37 @@ def test_tables_say_what_was_run_and_show_the_rows(results: Path) -> None:
     expected = ("97.20 ± 0.10 % (n = 3)", "0.80×", "150.0 MiB")
     changed = next(line for line in lines if line.startswith("| discard_layer_25 "))
     assert all(text in changed for text in expected)
+
+
+def test_the_page_says_how_the_rate_was_tuned(tmp_path: Path, config: StudyConfig) -> None:
+    write_study(tmp_path)
+    summarise(config, tmp_path)
+    text = "Every model tried the same initial rates, 0.03, 0.1, 0.3, and was given the best on the validation part."
+    assert text in lines_of(tmp_path)
+    paths = list((tmp_path / "study").glob("compare-*.json"))
+    for path in paths:
+        rows = read_json(path)
+        write_json(path, [row | ({"epochs": 4} if row["experiment"] == "tuning" else {}) for row in rows])
+    summarise(config, tmp_path)
+    assert f"{text} Each rate was tried by a whole but shorter training (epochs: 4 instead of 10)." in lines_of(tmp_path)
+    for path in paths:
+        write_json(path, [row for row in read_json(path) if row["learning_rate"] == 0.1])
+    summarise(config, tmp_path)
+    assert "One initial rate for all models, 0.1: none was tuned." in lines_of(tmp_path)
+
+
+def test_times_of_different_numbers_of_threads_are_not_averaged(tmp_path: Path, config: StudyConfig) -> None:
+    write_study(tmp_path)
+    path = tmp_path / "study/compare-digits-densenet100.json"
+    rows = read_json(path)
+    rows[-1] |= {"threads": 2, "train_seconds": 1.0}
+    write_json(path, rows)
+    summarise(config, tmp_path)
+    lines = lines_of(tmp_path)
+    # 10 s and the root of 769,162, over 50, of both seeds with one thread.
+    assert "| 27.5 s |" in next(line for line in lines if line.startswith("| densenet100 | 769,162 "))
+    assert any(line.endswith("3 seeds (1, 2, 3), 1 and 2 threads a training.") for line in lines)
+    assert any("mean time of the runs with 1 thread" in line for line in lines)
 
 
 def test_what_has_no_rows_is_said_to_be_not_run(results: Path) -> None:
