@@ -15,7 +15,13 @@ from pipelines.parallel import strategies  # noqa: F401  registers the strategie
 from pipelines.parallel.replicas import average_buffers
 from pipelines.parallel.strategy import build_strategy
 from pipelines.results import Row
-from pipelines.training import build_optimizer, learning_rate_at, predict_logits, set_learning_rate
+from pipelines.training import (
+    build_optimizer,
+    learning_rate_at,
+    predict_logits,
+    set_learning_rate,
+    settle_statistics,
+)
 
 CPU = torch.device("cpu")
 
@@ -82,6 +88,7 @@ def train_replica(
         strategy.flush()
         seconds += time.perf_counter() - start
         sent_bytes += strategy.step_cost().sent_bytes
+        settle_statistics(model, (images for images, _ in batches))
         average_buffers(model, collectives, f"seed{seed}.")
         if not job.scores_every_epoch and epoch + 1 < recipe.epochs:
             continue

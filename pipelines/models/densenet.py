@@ -4,6 +4,9 @@ Stem 3x3 convolution without stride, dense blocks with 2x2 average pooling betwe
 pooling, one linear layer. How earlier feature maps are read, and discarded, is in `reuse`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -136,6 +139,7 @@ class DenseNet(nn.Module):
         by_layer = config.discard_granularity == "layer"
         group_size = config.growth_rate if by_layer else config.discard_group_size
         self.draws = DiscardDraws(config.discard_rate, group_size, seed)
+        self._discards = config.discard_rate > 0
         self.dropout = config.dropout
 
     @property
@@ -148,9 +152,18 @@ class DenseNet(nn.Module):
         """What decides the maps to discard, on the CPU; training mode advances it."""
         return self.draws.generator
 
+    @contextmanager
+    def full_reuse(self) -> Iterator[None]:
+        """Within the context training mode discards nothing and draws nothing."""
+        self._discards = False
+        try:
+            yield
+        finally:
+            self._discards = self.draws.rate > 0
+
     def forward(self, images: Tensor) -> Tensor:
         """Classify float images; in training mode each step discards anew and advances the generator."""
-        draws = self.draws if self.training and self.draws.rate > 0 else None
+        draws = self.draws if self.training and self._discards else None
         features = self.blocks[0](self.stem(images), draws)
         for transition, block in zip(self.transitions, list(self.blocks)[1:], strict=True):
             maps = functional.dropout(transition(features), self.dropout, self.training)

@@ -24,7 +24,13 @@ from pipelines.parallel.times import StepTimes, as_array, interquartile_range, s
 from pipelines.provenance import provenance
 from pipelines.results import write_csv, write_json
 from pipelines.tracking import NullTracker, Tracker, open_run
-from pipelines.training import build_optimizer, learning_rate_at, predict_logits, set_learning_rate
+from pipelines.training import (
+    build_optimizer,
+    learning_rate_at,
+    predict_logits,
+    set_learning_rate,
+    settle_statistics,
+)
 
 
 class Worker:
@@ -138,6 +144,7 @@ class Worker:
             report_progress(self.rank, self.epoch * len(self.batches) + index + 1, self.total_steps)
         self.strategy.flush()
         seconds = seconds_now(self.device) - begin - reference_seconds
+        settle_statistics(self.model, (images for images, _ in self.batches))
         mean_loss = float(hvd.allreduce(total_loss / len(self.batches), name="loss", op=hvd.Average))
         if not np.isfinite(mean_loss):
             raise UserError(

@@ -7,6 +7,7 @@ from pipelines.training.optimizer import build_optimizer, set_learning_rate
 from pipelines.training.prediction import loss_and_accuracy, predict_logits
 from pipelines.training.runtime import Runtime, resolve_runtime
 from pipelines.training.schedule import learning_rate_at
+from pipelines.training.statistics import settle_statistics
 
 __all__ = [
     "BaselineConfig",
@@ -26,5 +27,6 @@ __all__ = [
     "rebuild_model",
     "resolve_runtime",
     "set_learning_rate",
+    "settle_statistics",
     "train",
 ]

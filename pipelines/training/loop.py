@@ -28,6 +28,7 @@ from pipelines.training.optimizer import build_optimizer, set_learning_rate
 from pipelines.training.prediction import loss_and_accuracy, predict_logits
 from pipelines.training.runtime import resolve_runtime
 from pipelines.training.schedule import learning_rate_at
+from pipelines.training.statistics import settle_statistics
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and nothing here calls it but through the argument
     from pipelines.tracking import Tracker
@@ -156,6 +157,8 @@ class _Run:
             # Dropout and the like draw from the global state: a function of seed and epoch, hence resumable.
             torch.manual_seed(_epoch_seed(self.recipe.seed, self.epoch))
             train_loss, train_accuracy = self._train_epoch()
+            with self.runtime.autocast():
+                settle_statistics(self.model, (self.runtime.images(images) for images, _ in self.batches))
         validation_loss, validation_accuracy = self._validate()
         row: EpochRow = {
             "epoch": self.epoch + 1,

@@ -1,0 +1,99 @@
+"""Evaluation after steps that discard feature maps: batch-norm statistics of full reuse."""
+
+import copy
+from itertools import islice
+
+import pytest
+import torch
+from torch import nn
+
+from pipelines.data import Batches
+from pipelines.training import load_checkpoint, rebuild_model, settle_statistics, train
+from pipelines.training.statistics import NUM_BATCHES
+from tests.unit.training.conftest import RecordingTracker
+
+
+def batches_of(data):
+    split = data.train
+    batches = Batches(
+        split,
+        16,
+        mean=data.mean,
+        std=data.std,
+        seed=0,
+        device="cpu",
+        augment=None,
+        shuffle=False,
+        drop_last=True,
+    )
+    return [images for images, _ in batches]
+
+
+def variance_ratios(model, batches):
+    """Return running variance over true variance at full reuse, a mean over the channels of each batch norm."""
+    seen = {}
+
+    def see(module, inputs, _):
+        seen.setdefault(module, []).append(inputs[0].var((0, 2, 3), unbiased=True))
+
+    twin = copy.deepcopy(model)
+    norms = [module for module in twin.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.register_forward_hook(see)
+    kept = [norm.running_var.clone() for norm in norms]
+    with torch.no_grad(), twin.train().full_reuse():
+        for images in batches:
+            twin(images)
+    true = [torch.stack(seen[norm]).mean(0) for norm in norms]
+    return torch.stack([(one / other).mean() for one, other in zip(kept, true, strict=True)])
+
+
+@pytest.fixture
+def discarding(model):
+    return model("densenet22", discard_rate=0.5, dropout=0.0)
+
+
+def test_the_checkpoint_of_a_discarding_model_has_the_statistics_of_full_reuse(
+    discarding, data, recipe, tmp_path
+):
+    result = train(
+        discarding, data, recipe(), folder=tmp_path, tracker=RecordingTracker(), description="test"
+    )
+    best = rebuild_model(load_checkpoint(result.best_checkpoint))
+    ratios = variance_ratios(best, batches_of(data))
+    # Other crops and another split into batches of the same images: a few percent.
+    assert torch.allclose(ratios, torch.ones_like(ratios), atol=0.15)
+
+
+def test_statistics_learned_while_discarding_are_another_scale(discarding, data):
+    batches = batches_of(data)
+    with torch.no_grad():
+        for images in batches * 10:
+            discarding.train()(images)
+    # Behind the reads half of the maps, scaled by two: twice the variance, were they independent.
+    assert variance_ratios(discarding, batches).max() > 1.5
+    settle_statistics(discarding, batches)
+    seen = list(islice(batches, NUM_BATCHES))
+    # The same batches in the same order: float32 rounding alone.
+    torch.testing.assert_close(
+        variance_ratios(discarding, seen),
+        torch.ones(len(variance_ratios(discarding, seen))),
+        atol=1e-4,
+        rtol=0,
+    )
+
+
+def test_settling_draws_nothing_and_leaves_the_mode(discarding, data):
+    state, global_state = discarding.generator.get_state(), torch.random.get_rng_state()
+    discarding.eval()
+    settle_statistics(discarding, batches_of(data))
+    assert not discarding.training
+    assert torch.equal(discarding.generator.get_state(), state)
+    assert torch.equal(torch.random.get_rng_state(), global_state)
+
+
+def test_a_model_without_discarding_keeps_its_statistics(model, data):
+    full = model("densenet22", discard_rate=0.0)
+    before = copy.deepcopy(full.state_dict())
+    settle_statistics(full, batches_of(data))
+    assert all(torch.equal(before[name], value) for name, value in full.state_dict().items())
