@@ -40,7 +40,8 @@ class RecipeConfig:
     """`contiguous`, `channels_last`, or `auto`: channels_last on CUDA, and on the CPU for models with
     depthwise convolutions."""
     execution: str
-    """`eager`, `compiled` (torch.compile), or `auto`: compiled on CUDA, eager on the CPU."""
+    """`eager`, `compiled` (torch.compile), `cuda_graphs` (compiled, and replayed as CUDA graphs: pays where steps are
+    so short that their launches show), or `auto`: compiled on CUDA, eager on the CPU."""
     evaluation_batch_size: int
     """Images per batch without gradients."""
     augment: AugmentConfig
@@ -67,7 +68,7 @@ class RecipeConfig:
         choice("device", self.device, ("auto", "cpu", "cuda"))
         choice("precision", self.precision, ("auto", "float32", "bfloat16"))
         choice("memory_format", self.memory_format, ("auto", "contiguous", "channels_last"))
-        choice("execution", self.execution, ("auto", "eager", "compiled"))
+        choice("execution", self.execution, ("auto", "eager", "compiled", "cuda_graphs"))
 
 
 @dataclass(frozen=True, kw_only=True)

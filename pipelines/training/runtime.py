@@ -1,5 +1,6 @@
 """Where and how a recipe computes: device, precision, memory format, compilation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ class Runtime:
     device: torch.device
     precision: str
     channels_last: bool
-    compiled: bool
+    execution: str
 
     def autocast(self) -> torch.autocast:
         """Return the context in which a forward pass computes in the precision of the recipe."""
@@ -33,17 +34,30 @@ class Runtime:
         """Return `images` [b, c, h, w] in the memory format of the recipe."""
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
-    def forward_of(self, model: nn.Module) -> nn.Module:
-        """Return what runs the forward pass: `model`, or a compiled wrapper that shares its parameters."""
-        return torch.compile(model) if self.compiled else model  # type: ignore[return-value]
+    def forward_of(self, model: nn.Module) -> Callable[[Tensor], Tensor]:
+        """Return what runs the forward pass: `model`, or a compiled form that shares its parameters.
+
+        With CUDA graphs the logits and gradients of a step lie where the next one writes its own.
+        """
+        if self.execution == "eager":
+            return model
+        if self.execution == "compiled":
+            return torch.compile(model)
+        replayed = torch.compile(model, mode="reduce-overhead")
+
+        def forward(images: Tensor) -> Tensor:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+            return replayed(images)  # type: ignore[no-any-return]
+
+        return forward
 
 
 def resolve_runtime(recipe: RecipeConfig, model: nn.Module) -> Runtime:
     """Decide every `auto` for this machine and `model`; UserError on what the machine or the model cannot do.
 
-    Measured on 2 cores (AVX-512, AMX), batches of 64 digits of 8x8 pixels: bfloat16 pays for no model, its
-    conversions cost more than its products save. channels_last takes EfficientNet-B0 from 447 to 300 ms a
-    step, by its depthwise convolutions, and slows the others down (VGG-16-BN: from 240 to 336 ms).
+    On a CPU channels_last speeds depthwise convolutions up and slows the other models down, compiling costs more
+    than it gains, and bfloat16, which pays on some processors and image sizes, would make results depend on the
+    processor. On CUDA compiled bfloat16 in channels_last is usual.
     """
     if recipe.device == "cuda" and not torch.cuda.is_available():
         raise UserError("recipe.device: 'cuda' is not available on this machine; allowed here: cpu, auto")
@@ -59,7 +73,7 @@ def resolve_runtime(recipe: RecipeConfig, model: nn.Module) -> Runtime:
         precision=precision,
         channels_last=recipe.memory_format == "channels_last"
         or (recipe.memory_format == "auto" and (on_cuda or _has_depthwise_convolutions(model))),
-        compiled=_compiles(recipe, model, on_cuda),
+        execution=_execution_of(recipe, model, on_cuda),
     )
 
 
@@ -67,12 +81,18 @@ def _has_depthwise_convolutions(model: nn.Module) -> bool:
     return any(isinstance(module, nn.Conv2d) and module.groups > 1 for module in model.modules())
 
 
-def _compiles(recipe: RecipeConfig, model: nn.Module, on_cuda: bool) -> bool:
-    """Decide whether the forward pass is compiled; a model that changes every step would be, at every step."""
+def _execution_of(recipe: RecipeConfig, model: nn.Module, on_cuda: bool) -> str:
+    """Decide how the forward pass runs; a model that changes every step would be compiled at every step."""
     changing = bool(getattr(model, "changes_every_step", False))
-    if recipe.execution == "compiled" and changing:
+    if recipe.execution == "auto":
+        return "compiled" if on_cuda and not changing else "eager"
+    if recipe.execution != "eager" and changing:
         raise UserError(
-            "recipe.execution: 'compiled' is not possible with densenet.discard_rate above 0, "
+            f"recipe.execution: '{recipe.execution}' is not possible with densenet.discard_rate above 0, "
             "which changes the network every step; allowed: eager, auto"
         )
-    return recipe.execution == "compiled" or (recipe.execution == "auto" and on_cuda and not changing)
+    if recipe.execution == "cuda_graphs" and not on_cuda:
+        raise UserError(
+            "recipe.execution: 'cuda_graphs' needs recipe.device cuda; allowed here: compiled, eager, auto"
+        )
+    return recipe.execution

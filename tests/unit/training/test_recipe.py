@@ -89,7 +89,7 @@ def test_auto_on_a_machine_without_cuda(recipe, model, monkeypatch):
     auto = {"device": "auto", "precision": "auto", "memory_format": "auto", "execution": "auto"}
     runtime = resolve_runtime(recipe(**auto), model())
     assert (runtime.device.type, runtime.precision) == ("cpu", "float32")
-    assert (runtime.channels_last, runtime.compiled) == (False, False)
+    assert (runtime.channels_last, runtime.execution) == (False, "eager")
     assert resolve_runtime(recipe(**auto), model("efficientnet_b0")).channels_last
     with pytest.raises(UserError, match=r"recipe\.device: 'cuda' is not available"):
         resolve_runtime(recipe(device="cuda"), model())
@@ -100,8 +100,8 @@ def test_auto_on_a_machine_with_cuda(recipe, model, monkeypatch):
     auto = {"device": "auto", "precision": "auto", "memory_format": "auto", "execution": "auto"}
     runtime = resolve_runtime(recipe(**auto), model(discard_rate=0.0))
     assert (runtime.device.type, runtime.precision) == ("cuda", "bfloat16")
-    assert (runtime.channels_last, runtime.compiled) == (True, True)
-    assert not resolve_runtime(recipe(**auto), model(discard_rate=0.25)).compiled
+    assert (runtime.channels_last, runtime.execution) == (True, "compiled")
+    assert resolve_runtime(recipe(**auto), model(discard_rate=0.25)).execution == "eager"
 
 
 def test_discarding_is_not_compiled(recipe, model):
@@ -109,4 +109,14 @@ def test_discarding_is_not_compiled(recipe, model):
         UserError, match=r"recipe\.execution: 'compiled' is not possible with densenet\.discard"
     ):
         resolve_runtime(recipe(execution="compiled"), model(discard_rate=0.25))
-    assert resolve_runtime(recipe(execution="compiled"), model(discard_rate=0.0)).compiled
+    assert resolve_runtime(recipe(execution="compiled"), model(discard_rate=0.0)).execution == "compiled"
+
+
+def test_cuda_graphs_need_cuda(recipe, model, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    full = model(discard_rate=0.0)
+    assert resolve_runtime(recipe(device="cuda", execution="cuda_graphs"), full).execution == "cuda_graphs"
+    with pytest.raises(UserError, match=r"recipe\.execution: 'cuda_graphs' needs recipe\.device cuda"):
+        resolve_runtime(recipe(device="cpu", execution="cuda_graphs"), full)
+    with pytest.raises(UserError, match=r"'cuda_graphs' is not possible with densenet\.discard_rate"):
+        resolve_runtime(recipe(device="cuda", execution="cuda_graphs"), model(discard_rate=0.25))
