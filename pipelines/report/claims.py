@@ -11,8 +11,10 @@ RULE = (
     "the differences of test accuracy paired by seed: it holds when the 95 % t interval of their mean lies above 0, "
     "does not hold when it lies at or below 0, and else is not decided; differences that are all equal give no "
     "interval and decide nothing. With one seed in common, McNemar's exact test on the shared test images decides at "
-    "level 0.05, corrected for the tests of the claim (Holm). The claim on the learning rate has one value a run "
-    "(model and initial rate), the mean over its drops of the change from the epoch before the drop to the next."
+    "level 0.05, corrected for the tests of the claim (Holm). The claim on the learning rate has one value a model, "
+    "the mean over its initial rates and drops of the change from the epoch before the drop to the next; its runs "
+    "share their seed and validation images. Intervals over seeds generalise over trainings and not over test images, which "
+    "all seeds share; the t intervals are not corrected for the number of tests; seeds that diverged are left out."
 )
 
 CLAIMS = (

@@ -5,6 +5,10 @@ values holds when the two-sided 95 % t interval of their mean lies above 0, does
 0, and else is not decided; values that are all equal have no interval and decide nothing. A comparison of models
 with one seed is decided by McNemar's exact test on the same test images at level 0.05, corrected for the tests of
 the claim (Holm). A claim holds when all its tests hold and does not hold when one does not.
+
+The claim on the learning rate has one value a model: a model's runs at several initial rates start from the same
+weights and see the same batches, so they do not count as independent. Those of different models still share their
+seed and their validation images.
 """
 
 import itertools
@@ -191,21 +195,22 @@ def rate_drops(curves: Sequence[Row]) -> list[Row]:
 
 
 def _refinement_claim(curves: Sequence[Row]) -> Claim:
-    """Answer that validation accuracy rises and loss falls where the rate drops; one value a run, over its drops.
+    """Answer that validation accuracy rises and loss falls where the rate drops.
 
-    Accuracy rises in most epochs anyway, hence the third test: by more than in the epoch before the drop.
+    One value a model, the mean over its rates and drops. Accuracy rises in most epochs anyway, hence the third test:
+    by more than in the epoch before the drop.
     """
     key, statement = "refines", "A lower learning rate late in training refines"
-    runs: dict[tuple[str, float, int], list[Row]] = {}
+    models: dict[str, list[Row]] = {}
     for drop in rate_drops(curves):
-        runs.setdefault((drop["model"], drop["learning_rate"], drop["seed"]), []).append(drop)
-    if not runs:
+        models.setdefault(drop["model"], []).append(drop)
+    if not models:
         return Claim(key, statement, NOT_RUN, reason="no curves in which the rate drops")
-    changes = [_mean([drop["accuracy_change"] for drop in mine]) for mine in runs.values()]
-    losses = [-_mean([drop["loss_change"] for drop in mine]) for mine in runs.values()]
+    changes = [_mean([drop["accuracy_change"] for drop in mine]) for mine in models.values()]
+    losses = [-_mean([drop["loss_change"] for drop in mine]) for mine in models.values()]
     excesses = [
         _mean([drop["accuracy_change"] - drop["accuracy_trend"] for drop in known])
-        for mine in runs.values()
+        for mine in models.values()
         if (known := [drop for drop in mine if drop["accuracy_trend"] is not None])
     ]
     tests = [

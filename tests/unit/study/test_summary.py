@@ -70,7 +70,10 @@ def test_the_page_says_how_the_rate_was_tuned(tmp_path: Path, config: StudyConfi
         rows = read_json(path)
         write_json(path, [row | ({"epochs": 4} if row["experiment"] == "tuning" else {}) for row in rows])
     summarise(config, tmp_path)
-    assert f"{text} Each rate was tried by a whole but shorter training (epochs: 4 instead of 10)." in lines_of(tmp_path)
+    assert (
+        f"{text} Each rate was tried by a whole but shorter training (epochs: 4 instead of 10)."
+        in lines_of(tmp_path)
+    )
     for path in paths:
         write_json(path, [row for row in read_json(path) if row["learning_rate"] == 0.1])
     summarise(config, tmp_path)
