@@ -13,8 +13,8 @@ RULE = (
     "interval and decide nothing. With one seed in common, McNemar's exact test on the shared test images decides at "
     "level 0.05, corrected for the tests of the claim (Holm). The claim on the learning rate has one value a model, "
     "the mean over its initial rates and drops of the change from the epoch before the drop to the next; its runs "
-    "share their seed and validation images. Intervals over seeds generalise over trainings and not over test images, which "
-    "all seeds share; the t intervals are not corrected for the number of tests; seeds that diverged are left out."
+    "share their seed and validation images. Intervals over seeds generalise over trainings and not over test images, "
+    "which all seeds share; the t intervals are not corrected for the number of tests; diverged seeds are left out."
 )
 
 CLAIMS = (
