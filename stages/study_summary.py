@@ -7,12 +7,14 @@ from pipelines.entry import run_stage
 from pipelines.report import build_report
 from pipelines.study import StudyConfig
 from pipelines.study.summary import summarise
+from pipelines.training import RecipeConfig
 
 
 def main() -> None:
-    """Run the stage with the section `study` of params.yaml; the report of `dvc repro` gets the new answers too."""
+    """Run the stage with the sections `study` and `recipe`; the report of `dvc repro` gets the new answers too."""
     results = Path("results")
-    summarise(load_section(StudyConfig, "study"), results)
+    milestones = load_section(RecipeConfig, "recipe").milestones
+    summarise(load_section(StudyConfig, "study"), milestones, results)
     page = results / "report.html"
     if page.exists():
         build_report(results, page)

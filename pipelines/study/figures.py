@@ -16,10 +16,11 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 CURVES = {"loss": "loss", "accuracy": "accuracy in %"}
 
 
-def draw_depth_curves(rows: Sequence[Row], path: Path) -> None:
+def draw_depth_curves(rows: Sequence[Row], milestones: Sequence[float], path: Path) -> None:
     """Draw loss and accuracy by epoch, a column a model, a colour an initial rate; writes `path`.
 
-    Solid: validation; dashed: training; dotted vertical: the learning rate drops.
+    Solid: validation; dashed: training; dotted vertical: the learning rate drops, at the `milestones`, which are
+    parts of all epochs.
     """
     models = list(dict.fromkeys(row["model"] for row in rows))
     rates = sorted({row["learning_rate"] for row in rows})
@@ -29,6 +30,8 @@ def draw_depth_curves(rows: Sequence[Row], path: Path) -> None:
             for axes, model in zip(line, models, strict=True):
                 mine = [row for row in rows if row["model"] == model]
                 _draw_runs(axes, mine, rates, key)
+                for drop in rate_drop_epochs(mine, milestones):
+                    axes.axvline(drop, color=GREY, linewidth=0.9, linestyle=":")
             line[0].set_ylabel(title)
         for axes, model in zip(panels[0], models, strict=True):
             axes.set_yscale("log")
@@ -58,9 +61,16 @@ def _draw_runs(axes: Axes, rows: Sequence[Row], rates: Sequence[float], key: str
             ]
             if points:
                 axes.plot(*zip(*points, strict=True), color=color_of(index), linestyle=style, linewidth=width)
-    for epoch in sorted({row["epoch"] for row in rows if row["dropped"]}):
-        # The rate falls at the epoch's start; the points stand at the epochs' ends.
-        axes.axvline(epoch - 1, color=GREY, linewidth=0.9, linestyle=":")
+
+
+def rate_drop_epochs(rows: Sequence[Row], milestones: Sequence[float]) -> list[float]:
+    """Return after how many epochs the schedule of the runs lowers the rate, where a run came that far.
+
+    Whole numbers fall on the points of the curves, which stand at the ends of the epochs.
+    """
+    last = max((row["epoch"] for row in rows), default=0)
+    drops = {milestone * row["epochs"] for row in rows for milestone in milestones}
+    return sorted(drop for drop in drops if drop < last)
 
 
 def draw_rates(rows: Sequence[Row], path: Path) -> None:

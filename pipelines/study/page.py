@@ -147,7 +147,10 @@ def curves_section(found: DataResults, pictures: Pictures) -> Section:
     figures = pictures(f"study_{found.data}_curves.svg", f"{found.data}: {caption}")
     sweep = "Validation accuracy after the last epoch against the initial rate."
     figures += pictures(f"study_{found.data}_rates.svg", f"{found.data}: {sweep}")
-    notes = ["Stepwise schedule; validation scores in the epoch before each drop and in the next."]
+    notes = [
+        "Stepwise schedule. Drop at epoch: the epoch within or at whose start the rate falls; after: the validation "
+        "scores at the end of that epoch; before: those at the end of the previous one."
+    ]
     rows = rate_drops(found.curves)
     return _section(
         "curves", "Learning rate and depth", found.data, found.curves, notes, rows, DROPS, figures=figures

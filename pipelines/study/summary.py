@@ -1,5 +1,6 @@
 """Results of the study: all rows in one file, the answers, the figures and the page."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from pipelines.study.page import write_page
 from pipelines.study.tables import ablation_rows, claim_rows, comparison_rows
 
 
-def summarise(config: StudyConfig, results: Path) -> None:
+def summarise(config: StudyConfig, milestones: Sequence[float], results: Path) -> None:
     """Collect what has been run; writes study.json, study.md, study.html and study_*.svg in `results`.
 
-    Reads `results`/study. What the parameters name and no stage has written yet is reported as not run.
+    Reads `results`/study. What the parameters name and no stage has written yet is reported as not run. The rate of
+    the curves drops at the `milestones`, parts of all epochs.
     """
     names = [entry.name for entry in fields(config)]
     found = [read_data(name, getattr(config, name), results / "study") for name in names]
@@ -22,7 +24,7 @@ def summarise(config: StudyConfig, results: Path) -> None:
     for path in results.glob("study_*.svg"):
         path.unlink()
     for one in found:
-        draw_figures(one, results)
+        draw_figures(one, milestones, results)
     write_page(found, results)
 
 
@@ -35,11 +37,11 @@ def collected_rows(found: DataResults) -> list[Row]:
     return rows + claim_rows(found.data, found.answer_claims())
 
 
-def draw_figures(found: DataResults, results: Path) -> None:
+def draw_figures(found: DataResults, milestones: Sequence[float], results: Path) -> None:
     """Draw study_DATA_*.svg: curves and rates, parameters and seconds, as far as there are rows of them."""
     prefix = f"study_{found.data}"
     if any(row["validation_accuracy"] is not None for row in found.curves):
-        draw_depth_curves(found.curves, results / f"{prefix}_curves.svg")
+        draw_depth_curves(found.curves, milestones, results / f"{prefix}_curves.svg")
         draw_rates(found.curves, results / f"{prefix}_rates.svg")
     summary = [row for row in comparison_rows(found.comparison) if row["num_seeds"]]
     if summary:

@@ -14,6 +14,7 @@ from pipelines.study.summary import summarise
 from tests.browser import CHROMIUM, title_of
 from tests.unit.study.rows import comparison_row, write_study
 
+MILESTONES = (0.5, 0.75)
 FIGURES = ["curves", "parameters", "rates", "seconds"]
 
 
@@ -25,7 +26,7 @@ def config() -> StudyConfig:
 @pytest.fixture
 def results(tmp_path: Path, config: StudyConfig) -> Path:
     write_study(tmp_path)
-    summarise(config, tmp_path)
+    summarise(config, MILESTONES, tmp_path)
     return tmp_path
 
 
@@ -62,21 +63,21 @@ def test_tables_say_what_was_run_and_show_the_rows(results: Path) -> None:
 
 def test_the_page_says_how_the_rate_was_tuned(tmp_path: Path, config: StudyConfig) -> None:
     write_study(tmp_path)
-    summarise(config, tmp_path)
+    summarise(config, MILESTONES, tmp_path)
     text = "Every model tried the same initial rates, 0.03, 0.1, 0.3, and was given the best on the validation part."
     assert text in lines_of(tmp_path)
     paths = list((tmp_path / "study").glob("compare-*.json"))
     for path in paths:
         rows = read_json(path)
         write_json(path, [row | ({"epochs": 4} if row["experiment"] == "tuning" else {}) for row in rows])
-    summarise(config, tmp_path)
+    summarise(config, MILESTONES, tmp_path)
     assert (
         f"{text} Each rate was tried by a whole but shorter training (epochs: 4 instead of 10)."
         in lines_of(tmp_path)
     )
     for path in paths:
         write_json(path, [row for row in read_json(path) if row["learning_rate"] == 0.1])
-    summarise(config, tmp_path)
+    summarise(config, MILESTONES, tmp_path)
     assert "One initial rate for all models, 0.1: none was tuned." in lines_of(tmp_path)
 
 
@@ -86,7 +87,7 @@ def test_times_of_different_numbers_of_threads_are_not_averaged(tmp_path: Path, 
     rows = read_json(path)
     rows[-1] |= {"threads": 2, "train_seconds": 1.0}
     write_json(path, rows)
-    summarise(config, tmp_path)
+    summarise(config, MILESTONES, tmp_path)
     lines = lines_of(tmp_path)
     # 10 s and the root of 769,162, over 50, of both seeds with one thread.
     assert "| 27.5 s |" in next(line for line in lines if line.startswith("| densenet100 | 769,162 "))
@@ -106,7 +107,7 @@ def test_a_run_of_the_paper_preset_is_shown(tmp_path: Path, config: StudyConfig)
     row = comparison_row("densenet100", 1, 0.9551) | {"data": "cifar10", "epochs": 300}
     del row["learning_rate"]  # which rows of the main pipeline do not name
     write_json(tmp_path / "recognition.json", [comparison_row("densenet100", 1, 0.9), row])
-    summarise(config, tmp_path)
+    summarise(config, MILESTONES, tmp_path)
     lines = lines_of(tmp_path)
     assert "95.51 % (n = 1)" in lines[lines.index("## The paper preset") + 6]
 
@@ -143,7 +144,7 @@ def test_every_two_models_are_compared_over_seeds_and_on_the_test_images(results
 
 def test_one_seed_is_decided_by_mcnemar(tmp_path: Path, config: StudyConfig) -> None:
     write_study(tmp_path, num_seeds=1)
-    summarise(config, tmp_path)
+    summarise(config, MILESTONES, tmp_path)
     lines = lines_of(tmp_path)
     # 351 against 355 of 360: 4 discordant images, p = 0.125, times 2 tests.
     assert any("densenet100 over densenet50" in line and "| 0.25 |" in line for line in lines)
@@ -155,13 +156,13 @@ def test_a_diverged_run_is_named(tmp_path: Path, config: StudyConfig) -> None:
     path = tmp_path / "study/compare-digits-vgg16_bn.json"
     rows = [row for row in read_json(path) if (row["experiment"], row["seed"]) != ("comparison", 3)]
     write_json(path, [*rows, comparison_row("vgg16_bn", 3, None)])
-    summarise(config, tmp_path)
+    summarise(config, MILESTONES, tmp_path)
     assert any("vgg16_bn (1 diverged)" in line and "(n = 2)" in line for line in lines_of(tmp_path))
 
 
 def test_nothing_run_makes_a_page_that_says_so(tmp_path: Path, config: StudyConfig) -> None:
     (tmp_path / "study_digits_curves.svg").write_text("of an earlier run", encoding="utf-8")
-    summarise(config, tmp_path)
+    summarise(config, MILESTONES, tmp_path)
     assert lines_of(tmp_path).count("digits: not run.") == 6
     assert not list(tmp_path.glob("*.svg"))
 
@@ -170,7 +171,7 @@ def test_rows_without_their_probabilities_are_refused(tmp_path: Path, config: St
     write_study(tmp_path)
     (tmp_path / "study/probabilities-digits-vgg16_bn.npz").unlink()
     with pytest.raises(UserError, match=r"probabilities-digits-vgg16_bn\.npz: is missing .*make study"):
-        summarise(config, tmp_path)
+        summarise(config, MILESTONES, tmp_path)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
