@@ -5,7 +5,10 @@ from pathlib import Path
 from pipelines.results import Row, read_json
 from pipelines.study.tables import comparison_rows, shown_comparison
 
-DATA, MODEL, EPOCHS = "cifar10", "densenet100", 300
+MODEL = "densenet100"
+# The published network (Huang et al. 2017, table 2: 0.8 million parameters) and CIFAR-10's whole test part; a smaller
+# DenseNet-100 or a part of the images is another run, however long.
+PRESET = {"data": "cifar10", "model": MODEL, "epochs": 300, "num_test": 10_000, "num_parameters": 769_162}
 
 
 def read_paper_run(results: Path) -> Row | None:
@@ -15,7 +18,7 @@ def read_paper_run(results: Path) -> Row | None:
     """
     path = results / "recognition.json"
     rows: list[Row] = read_json(path) if path.exists() else []
-    found = [row for row in rows if (row["data"], row["model"], row["epochs"]) == (DATA, MODEL, EPOCHS)]
+    found = [row for row in rows if PRESET.items() <= row.items()]
     return found[0] if found else None
 
 

@@ -10,6 +10,7 @@ from pipelines.config import load_section
 from pipelines.errors import UserError
 from pipelines.results import read_json, write_json
 from pipelines.study import StudyConfig
+from pipelines.study.paper import read_paper_run
 from pipelines.study.summary import summarise
 from tests.browser import CHROMIUM, title_of
 from tests.unit.study.rows import comparison_row, write_study
@@ -104,12 +105,17 @@ def test_what_has_no_rows_is_said_to_be_not_run(results: Path) -> None:
 
 def test_a_run_of_the_paper_preset_is_shown(tmp_path: Path, config: StudyConfig) -> None:
     write_study(tmp_path)
-    row = comparison_row("densenet100", 1, 0.9551) | {"data": "cifar10", "epochs": 300}
-    del row["learning_rate"]  # which rows of the main pipeline do not name
-    write_json(tmp_path / "recognition.json", [comparison_row("densenet100", 1, 0.9), row])
+    row = comparison_row("densenet100", 1, 0.9551) | {"data": "cifar10", "epochs": 300, "num_test": 10_000}
+    # Rows of the main pipeline do not name these.
+    row = {key: value for key, value in row.items() if key not in ("learning_rate", "threads")}
+    others = [row | change for change in ({"epochs": 299}, {"num_test": 9_999}, {"num_parameters": 247_948})]
+    write_json(tmp_path / "recognition.json", [*others, row])
+    assert read_paper_run(tmp_path) == row
     summarise(config, MILESTONES, tmp_path)
     lines = lines_of(tmp_path)
     assert "95.51 % (n = 1)" in lines[lines.index("## The paper preset") + 6]
+    write_json(tmp_path / "recognition.json", others)
+    assert read_paper_run(tmp_path) is None
 
 
 def test_all_rows_are_in_one_file(results: Path) -> None:
