@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.cluster.spec import UNSHAPED, parse_rate
 from pipelines.parallel.times import interquartile_range
 from pipelines.results import Row
 
@@ -24,24 +25,26 @@ def sweep_rows(
     """Return a row a method, and one with `workers: 1`, method `alone`.
 
     `wire_bytes_counted_per_step` is what the interface sent (`interface_bytes_per_step`) less what Horovod's
-    negotiation sends in the same time on its own (`control_bytes_per_step`), measured in the blocks of `alone`.
+    negotiation sends on its own (`control_bytes_per_step`): its rate in the blocks of `alone` times the part of the
+    step in which no collective is under way. Horovod's one background thread runs the collectives too, so it does
+    not negotiate meanwhile; they last at least as long as their payload takes on the link.
 
     Args:
         gathered: per worker the blocks by method, each a tuple with the fields `columns` of a `Block`.
         columns: names of these fields.
-        facts: what all rows share.
+        facts: what all rows share, `link` and `workers` among it.
         steps_per_block: timed steps of a block.
     """
     alone = slowest(gathered, ALONE)
     alone_seconds = alone[:, columns.index("step_seconds")]
-    # Horovod's own messages (which tensor is ready where) travel all the time, with or without payload.
     control_rate = float(np.median(alone[:, columns.index("interface_bytes")] / alone_seconds))
     rows = []
     for method in gathered[0]:
         times = slowest(gathered, method)
         column = {name: times[:, index] for index, name in enumerate(columns)}
         interface = float(np.median(column["interface_bytes"]))
-        control = float(np.median(column["step_seconds"])) * control_rate
+        wire_seconds = column["payload_bytes"] * seconds_per_byte(facts["link"])
+        control = control_rate * float(np.median(np.maximum(column["step_seconds"] - wire_seconds, 0.0)))
         rows.append(
             {
                 **facts,
@@ -64,6 +67,11 @@ def sweep_rows(
             }
         )
     return rows
+
+
+def seconds_per_byte(link: str) -> float:
+    """Return how long a byte takes on the link at its rate; 0 on one that is not shaped."""
+    return 0.0 if link == UNSHAPED else 8 / parse_rate(link)
 
 
 def slowest(gathered: Sequence[dict[str, list[tuple[float, ...]]]], method: str) -> NDArray[np.float64]:

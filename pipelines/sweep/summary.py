@@ -10,6 +10,15 @@ from pipelines.sweep.figures import draw_acceleration, draw_steps
 from pipelines.sweep.rows import ALONE, REFERENCE, ratio_to_reference
 
 RESULTS = Path("results")
+NOTES = (
+    "kB are what a worker sends in a step. *Expected* is the payload of the collectives, *interface* the raw counter "
+    "of the node's network interface: payload, headers, acknowledgements, and the negotiation in which Horovod's "
+    "ranks ask each other what is ready. *Counted* is the raw counter less that negotiation: its rate, measured while "
+    "each worker trains alone, times the part of the step in which no collective is under way. Horovod does not "
+    "negotiate during a collective; that part is taken as the step less the payload's time on the link, so on an "
+    "unshaped link as all of the step.",
+)
+"""Paragraphs above the table."""
 
 
 def summarise(config: SweepConfig) -> None:
@@ -23,7 +32,7 @@ def summarise(config: SweepConfig) -> None:
         for row in read_json(RESULTS / "sweep" / f"{model}-{link}.json")
     ]
     write_json(RESULTS / "sweep.json", rows)
-    lines = [*table(rows), "", *policy_table(rows)]
+    lines = [*NOTES, "", *table(rows), "", *policy_table(rows)]
     (RESULTS / "sweep.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     fewest = [row for row in rows if row["workers"] in (1, min(config.workers))]
     draw_steps(fewest, RESULTS / "sweep_steps.svg")
@@ -32,8 +41,8 @@ def summarise(config: SweepConfig) -> None:
 
 def table(rows: list[Row]) -> Iterator[str]:
     """Yield the lines of a Markdown table, losses against `sdp` in words."""
-    yield "| model | link | workers | method | step, ms | spread, ms | exposed communication, ms | encode, ms | decode, ms | kB expected | kB counted | `sdp` over this |"  # noqa: E501
-    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
+    yield "| model | link | workers | method | step, ms | spread, ms | exposed communication, ms | encode, ms | decode, ms | kB expected | kB counted | kB interface | `sdp` over this |"  # noqa: E501
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     for row in rows:
         milliseconds = [
             f"{1e3 * row[key]:.1f}"
@@ -45,7 +54,8 @@ def table(rows: list[Row]) -> Iterator[str]:
                 "decode_seconds",
             )
         ]
-        kilobytes = [f"{row[f'wire_bytes_{kind}_per_step'] / 1e3:.1f}" for kind in ("expected", "counted")]
+        sent = ("wire_bytes_expected_per_step", "wire_bytes_counted_per_step", "interface_bytes_per_step")
+        kilobytes = [f"{row[key] / 1e3:.1f}" for key in sent]
         workers = f"{row['workers']}{' (oversubscribed)' if row['oversubscribed'] else ''}"
         cells = [row["model"], row["link"], workers, row["method"], *milliseconds, *kilobytes]
         yield "| " + " | ".join([*cells, verdict(row, rows)]) + " |"

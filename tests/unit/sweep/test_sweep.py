@@ -48,11 +48,27 @@ def test_one_worker_alone_has_a_row_of_its_own() -> None:
     assert alone["exposed_communication_seconds"] == 0.0
 
 
-def test_the_negotiation_is_measured_alone_and_not_counted_as_payload() -> None:
-    row = rows_of(blocks([2.0, 2.0, 2.0], [1.0, 1.5, 0.5]))["gq4"]
-    assert row["interface_bytes_per_step"] == pytest.approx(1070.0)
-    assert row["control_bytes_per_step"] == pytest.approx(20.0)
-    assert row["wire_bytes_counted_per_step"] == pytest.approx(1050.0)
+@pytest.mark.parametrize(
+    ("link", "payload_bytes", "idle_seconds"),
+    [
+        ("unshaped", 1000.0, 2.0),  # the bytes take no time
+        ("1mbit", 1000.0, 1.992),  # 8 kbit at 1 Mbit/s
+        ("1mbit", 125_000.0, 1.0),
+        ("1mbit", 1_000_000.0, 0.0),  # a bucket lets more pass than the rate allows; never below 0
+    ],
+)
+def test_the_negotiation_is_subtracted_while_no_payload_is_under_way(
+    link: str, payload_bytes: float, idle_seconds: float
+) -> None:
+    """The interface carries 10 bytes of negotiation a second beside 1.05 times the payload."""
+    worker: Blocks = {
+        ALONE: [(seconds, 0.0, 0.0, 0.0, 10 * seconds) for seconds in (1.0, 1.5, 0.5)],
+        "gq4": [(2.0, 0.01, 0.02, payload_bytes, 1.05 * payload_bytes + 10 * idle_seconds)] * 3,
+    }
+    row = sweep_rows([worker], COLUMNS, {**FACTS, "link": link}, 4)[1]
+    assert row["interface_bytes_per_step"] == pytest.approx(1.05 * payload_bytes + 10 * idle_seconds)
+    assert row["control_bytes_per_step"] == pytest.approx(10 * idle_seconds)
+    assert row["wire_bytes_counted_per_step"] == pytest.approx(1.05 * payload_bytes)
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(1.0, "2.00"), (2.05, "0.98"), (4.0, "0.50, loses")])
@@ -134,9 +150,10 @@ def test_the_summary_writes_rows_table_and_figures(tmp_path: Path, monkeypatch: 
     summarise(config())
     assert json.loads((tmp_path / "results/sweep.json").read_text()) == rows
     lines = (tmp_path / "results/sweep.md").read_text().splitlines()
-    end = lines.index("")
-    assert end == 2 + len(rows)
-    assert len({line.count("|") for line in lines[:end]}) == 1
+    start = 1 + lines.index("")
+    end = start + lines[start:].index("")
+    assert end - start == 2 + len(rows)
+    assert len({line.count("|") for line in lines[start:end]}) == 1
     assert lines[end + 1 :] == list(policy_table([]))
     for name in ("sweep_steps", "sweep_acceleration"):
         assert "<svg" in (tmp_path / f"results/{name}.svg").read_text()
