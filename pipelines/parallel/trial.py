@@ -1,40 +1,48 @@
 """Which of several plans makes the shortest training step: they take turns on real steps, the slow ones drop out."""
 
+import math
 import statistics
 from collections.abc import Sequence
 
-NUM_SETTLING = 1
-"""Steps of a turn before the clock counts: a new exchange calibrates its scale in its first step."""
-KEPT = 1.25
-"""A plan stays for another round while its step is at most so many times that of the fastest. Wide: the median of the
-first few steps is off by 10 % now and then, and a plan that has dropped out cannot come back."""
-WORTH = 1.01
+NUM_SETTLING = 2
+"""Steps of a turn before the clock counts: a new exchange calibrates its scale in the first, and may compile in the
+second."""
+SPREAD = 0.25
+"""After c cycles a plan stays while its score is at most 1 + SPREAD / sqrt(c) times the best. Wide: the median of a few
+steps is off by 10 % now and then, and a plan that has dropped out cannot come back."""
+WORTH = 1.005
 """A lossier plan has to be faster by this factor than a less lossy one."""
 
 
 class Trial:
     """A tournament between plans, numbered from the least to the most lossy.
 
-    In every round each plan that is left has one turn of `NUM_SETTLING` + `steps` training steps; a round has
-    twice the timed steps of the one before. Tell it of each step with `record`. Where that ends a round, the
-    workers agree on `seconds()` and pass the result to `end_round`, so that all go on alike.
+    In a cycle each plan that is left has one turn of `NUM_SETTLING` + `steps` training steps, in the order of the
+    numbers or, every other cycle, against it, so that a drift of the machine favours neither end. A round has twice
+    the cycles of the one before. A turn counts by its median step over the mean of its cycle's turns: what slows a
+    whole cycle down is no plan's fault. Tell it of each step with `record`. Where that ends a round, the workers
+    agree on `scores()` and pass the result to `end_round`, so that all go on alike.
 
     Args:
         num_plans: plans to compare.
         rounds: rounds until the winner is chosen; fewer where one plan is left.
-        steps: timed steps of a turn in the first round.
+        steps: timed steps of a turn.
     """
 
     def __init__(self, num_plans: int, rounds: int, steps: int) -> None:
-        self._samples: list[list[float]] = [[] for _ in range(num_plans)]
         self._left = list(range(num_plans))
         self._rounds, self._steps = rounds, steps
-        self._turn = self._recorded = 0
+        self._cycles: list[dict[int, float]] = []
+        self._turns: dict[int, float] = {}
+        self._samples: list[float] = []
+        self._recorded = 0
+        self._due = 1
 
     @property
     def plan(self) -> int:
         """Number of the plan whose turn it is; of the winner at the end."""
-        return self._left[self._turn]
+        forward = len(self._cycles) % 2 == 0
+        return self._left[len(self._turns) if forward else -1 - len(self._turns)]
 
     @property
     def over(self) -> bool:
@@ -45,24 +53,29 @@ class Trial:
         """Take the seconds of a step of `plan`; return whether the round is over."""
         self._recorded += 1
         if self._recorded > NUM_SETTLING:
-            self._samples[self.plan].append(seconds)
+            self._samples.append(seconds)
         if self._recorded < NUM_SETTLING + self._steps:
             return False
-        self._recorded = 0
-        if self._turn + 1 < len(self._left):
-            self._turn += 1
+        self._turns[self.plan] = statistics.median(self._samples)
+        self._samples, self._recorded = [], 0
+        if len(self._turns) < len(self._left):
             return False
-        return True
+        self._cycles.append(self._turns)
+        self._turns = {}
+        return len(self._cycles) == self._due
 
-    def seconds(self) -> list[float]:
-        """Return this worker's median step of each plan that is left."""
-        return [statistics.median(self._samples[plan]) for plan in self._left]
+    def scores(self) -> list[float]:
+        """Return for each plan that is left its step over the mean of those left, the median over all cycles."""
+        means = [statistics.fmean(cycle[plan] for plan in self._left) for cycle in self._cycles]
+        return [
+            statistics.median(cycle[plan] / mean for cycle, mean in zip(self._cycles, means, strict=True))
+            for plan in self._left
+        ]
 
-    def end_round(self, seconds: Sequence[float]) -> None:
-        """Drop the slow plans, or choose the winner after the last round; `seconds` as agreed on, in their order."""
+    def end_round(self, scores: Sequence[float]) -> None:
+        """Drop the slow plans, or choose the winner after the last round; `scores` as agreed on, in their order."""
         self._rounds -= 1
-        allowed = min(seconds) * (KEPT if self._rounds else WORTH)
-        kept = [plan for plan, step in zip(self._left, seconds, strict=True) if step <= allowed]
+        allowed = min(scores) * (1 + SPREAD / math.sqrt(len(self._cycles)) if self._rounds else WORTH)
+        kept = [plan for plan, score in zip(self._left, scores, strict=True) if score <= allowed]
         self._left = kept if self._rounds else kept[:1]
-        self._steps *= 2
-        self._turn = 0
+        self._due += len(self._cycles) + 1

@@ -37,7 +37,7 @@ class AutoOptions:
     trial_rounds: int
     """Rounds in which the plans then take turns; the slow ones drop out after each."""
     trial_steps: int
-    """Training steps that are timed in a plan's turn of the first round; every round doubles them."""
+    """Training steps that are timed in a plan's turn; every round has twice the turns of the one before."""
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
@@ -252,7 +252,7 @@ class Auto(Strategy):
         if self.step_start is None:
             return
         if trial.record(seconds_now(self.device) - self.step_start):
-            trial.end_round(agree(trial.seconds(), self.link, self.device))
+            trial.end_round(agree(trial.scores(), self.link, self.device))
         self.settled = trial.over
         self._follow(trial)
 
