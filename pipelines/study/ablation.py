@@ -23,7 +23,7 @@ from pipelines.study.worker import Trained, Training, make_model
 
 REFERENCE = "reference"
 STEP_ROUNDS = 15
-NUM_DRAWS = 10  # of what a step discards; its multiply-adds differ little, nearly all groups being of one size
+NUM_DRAWS = 10  # of what a step discards; nearly all groups being of one size, its multiply-adds vary little
 
 
 @dataclass(frozen=True, kw_only=True)

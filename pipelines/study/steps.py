@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from pipelines.data import PreparedData, load_prepared
+from pipelines.models.blocks import NUM_BLOCKS, counted_depth
 from pipelines.study.worker import Training, make_model
 from pipelines.training import RecipeConfig, build_optimizer, resolve_runtime
 
@@ -70,18 +73,41 @@ def step_of(training: Training, data: PreparedData) -> Step:
 def peak_memory_bytes(training: Training) -> int:
     """Return what the first training step takes on top of model and data; to be called in a fresh process.
 
-    On the CPU the peak of the resident memory less the resident memory before the step, on a GPU torch's own
-    peak of allocated memory less what was allocated.
+    What the first step of any model takes for the process, some 20 MiB of thread pools, kernels and allocator,
+    is taken before by a step of `_smallest`; see `peak_of` for the rest.
     """
-    step = step_of(training, load_prepared(training.data_folder))
-    if torch.cuda.is_available() and training.recipe.device != "cpu":
+    data = load_prepared(training.data_folder)
+    step_of(_smallest(training), data)()
+    return peak_of(
+        step_of(training, data), on_gpu=torch.cuda.is_available() and training.recipe.device != "cpu"
+    )
+
+
+def peak_of(step: Step, *, on_gpu: bool) -> int:
+    """Return how many bytes more than before are in use at the peak of `step`, which is called once.
+
+    On a GPU torch's allocated memory; else the resident memory of the process, whose peak Linux is asked to
+    forget first. Where that is not permitted the peak is that since the start of the process, and the result
+    too large by as much as it had in use before and has given back.
+    """
+    if on_gpu:
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         step()
         return torch.cuda.max_memory_allocated() - before
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # proc(5): resets VmHWM to VmRSS
     resident = _memory_bytes("VmRSS")
     step()
     return max(0, _memory_bytes("VmHWM") - resident)
+
+
+def _smallest(training: Training) -> Training:
+    """Return the run for two images of a DenseNet of the same section, with one layer of growth rate 1 a block."""
+    densenet = replace(training.densenet, growth_rate=1, initial_width=1, blocks={})
+    depth = counted_depth((1,) * NUM_BLOCKS, bottleneck=densenet.bottleneck)
+    recipe = replace(training.recipe, batch_size=2)
+    return replace(training, model=f"densenet{depth}", densenet=densenet, recipe=recipe)
 
 
 def _memory_bytes(field: str) -> int:
