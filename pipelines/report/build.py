@@ -5,13 +5,22 @@ from pathlib import Path
 
 from pipelines.report.claims import claims_section
 from pipelines.report.page import Picture, Section, embed, render_page
-from pipelines.report.tables import DISTRIBUTED, RECOGNITION, SPEEDUP, make_table
+from pipelines.report.tables import (
+    DISTRIBUTED,
+    PAIRS,
+    RECOGNITION,
+    SPEEDUP,
+    make_table,
+    shown_pairs,
+    shown_recognition,
+)
 from pipelines.results import Row, read_json
 
 
 def build_report(results: Path, page: Path) -> None:
     """Write the page from the result files in the folder `results`; a missing file raises UserError."""
     recognition = read_json(results / "recognition.json")
+    pairs = read_json(results / "recognition_pairs.json")
     distributed = read_json(results / "distributed.json")
     speedup = read_json(results / "speedup.json")
     prepared = read_json(results / "prepare.json")
@@ -25,6 +34,7 @@ def build_report(results: Path, page: Path) -> None:
         sections=[
             _data_section(results),
             _recognition_section(recognition, results),
+            _pairs_section(pairs),
             _claims_section(results),
             _distributed_section(distributed, results),
             _speedup_section(speedup, results),
@@ -71,15 +81,27 @@ def _recognition_section(rows: list[Row], results: Path) -> Section:
         "recognition/accuracy_seconds.png": "Test accuracy against the time of training.",
     }
     paragraphs = [
-        "All models were trained by the same recipe; the checkpoint was chosen on the validation part."
+        "All models were trained by the same recipe; the checkpoint was chosen on the validation part. In brackets: "
+        "bootstrap confidence interval over the test images, which tells nothing about other seeds."
     ]
     return Section(
         "recognition",
         "Recognition",
         paragraphs,
-        make_table(rows, RECOGNITION),
+        make_table(shown_recognition(rows), RECOGNITION),
         figures=_figures(results, captions),
     )
+
+
+def _pairs_section(rows: list[Row]) -> Section:
+    paragraphs = [
+        "Difference: test accuracy of the model minus that of the other. p: McNemar's exact test of equal accuracy on "
+        "the same test images; p (Holm): corrected for the number of pairs. Each is one training: a small p tells that "
+        "these two trained networks differ, not that another seed would tell the same."
+    ]
+    if not rows:
+        return Section("pairs", "Paired tests", ["One model alone: no pair to test."])
+    return Section("pairs", "Paired tests", paragraphs, make_table(shown_pairs(rows), PAIRS))
 
 
 def _claims_section(results: Path) -> Section:

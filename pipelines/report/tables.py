@@ -1,7 +1,7 @@
 """Tables of the report: which columns of the result rows are shown, and how."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.results import Row
@@ -97,18 +97,59 @@ def _cell(row: Row, column: Column, peers: Sequence[Row]) -> Cell:
     return Cell(column.format(value), numeric=not isinstance(value, str), best=best)
 
 
+@dataclass(frozen=True, order=True)
+class Interval:
+    """A value with the bounds of its interval; the value alone orders."""
+
+    value: float
+    low: float = field(compare=False)
+    high: float = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+def percent_interval(interval: Interval) -> str:
+    """Return shares with their bounds as percentages with two digits."""
+    return f"{percent(interval.value)} [{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
+
+
+def shown_recognition(rows: Sequence[Row]) -> list[Row]:
+    """Return evaluated runs with the composed cells of the table `RECOGNITION`."""
+    bounded = ("test_accuracy", "auc_macro", "auc_micro")
+    return [
+        row | {key: Interval(row[key], row[f"{key}_low"], row[f"{key}_high"]) for key in bounded}
+        for row in rows
+    ]
+
+
+def shown_pairs(rows: Sequence[Row]) -> list[Row]:
+    """Return rows of `pipelines.evaluation.comparison.compare_pairs` with the composed cells of the table `PAIRS`."""
+    return [row | {"difference": f"{100 * row['accuracy_difference']:+.3g} points"} for row in rows]
+
+
 RECOGNITION = (
     Column("model", "model"),
-    Column("test_accuracy", "test accuracy", percent, max),
+    Column("test_accuracy", "test accuracy", percent_interval, max),
     Column("test_loss", "test loss", decimal, min),
-    Column("auc_macro", "AUC macro", decimal, max),
-    Column("auc_micro", "AUC micro", decimal, max),
+    Column("auc_macro", "AUC macro", str, max),
+    Column("auc_micro", "AUC micro", str, max),
     Column("calibration_error", "calibration error", decimal, min),
     Column("num_parameters", "parameters", count, min),
     Column("num_multiply_adds", "multiply-adds", count, min),
     Column("inference_latency_seconds_median", "latency, one image", milliseconds, min),
     Column("epochs", "epochs", count),
     Column("train_seconds", "training", seconds, min),
+)
+
+PAIRS = (
+    Column("first", "model"),
+    Column("second", "other model"),
+    Column("difference", "difference"),
+    Column("only_first_correct", "only the model correct", count),
+    Column("only_second_correct", "only the other correct", count),
+    Column("p_value", "p", decimal),
+    Column("p_value_holm", "p (Holm)", decimal),
 )
 
 DISTRIBUTED = (

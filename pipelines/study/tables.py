@@ -8,7 +8,17 @@ from operator import itemgetter
 import numpy as np
 
 from pipelines.evaluation.comparison import summarise_seeds
-from pipelines.report.tables import Column, Table, count, decimal, milliseconds, percent, seconds, times
+from pipelines.report.tables import (
+    Column,
+    Interval,
+    Table,
+    count,
+    decimal,
+    milliseconds,
+    percent,
+    seconds,
+    times,
+)
 from pipelines.results import Row
 from pipelines.study.claims import Claim
 from pipelines.study.published import PUBLISHED
@@ -25,18 +35,6 @@ class Spread:
     def __str__(self) -> str:
         deviation = "" if self.deviation is None else f" ± {100 * self.deviation:.2f}"
         return f"{100 * self.mean:.2f}{deviation} % (n = {self.num_seeds})"
-
-
-@dataclass(frozen=True, order=True)
-class Interval:
-    """A mean over seeds with the widest bounds of the seeds' own intervals."""
-
-    mean: float
-    low: float = field(compare=False)
-    high: float = field(compare=False)
-
-    def __str__(self) -> str:
-        return f"{self.mean:.4f} [{self.low:.4f}, {self.high:.4f}]"
 
 
 def mebibytes(value: int) -> str:

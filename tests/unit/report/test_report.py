@@ -9,8 +9,8 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.report import build_report
-from pipelines.report.tables import RECOGNITION, make_table
-from pipelines.results import write_json
+from pipelines.report.tables import RECOGNITION, make_table, shown_recognition
+from pipelines.results import Row, write_json
 from tests.browser import CHROMIUM, title_of
 
 
@@ -29,6 +29,13 @@ def png() -> bytes:
     )
 
 
+def figures_of(accuracy: float) -> Row:
+    """Test figures with the bounds of their intervals."""
+    figures = {"test_accuracy": accuracy, "auc_macro": 0.9987, "auc_micro": 0.9991}
+    bounds = {f"{key}_low": value - 0.0005 for key, value in figures.items()}
+    return {**figures, **bounds, **{f"{key}_high": value + 0.0004 for key, value in figures.items()}}
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     common = {
@@ -38,15 +45,18 @@ def results(tmp_path: Path) -> Path:
         "torch_version": "2.13.0",
     }
     recognition = [
-        {"model": "densenet<100>", "test_accuracy": 0.9876, "num_parameters": 769162, **common},
-        {"model": "vgg16_bn", "test_accuracy": 0.97, "num_parameters": 14_000_000, **common},
+        {"model": "densenet<100>", **figures_of(0.9876), "num_parameters": 769162, **common},
+        {"model": "vgg16_bn", **figures_of(0.97), "num_parameters": 14_000_000, **common},
     ]
+    pair = {"first": "densenet<100>", "second": "vgg16_bn", "accuracy_difference": 0.0176}
+    pair |= {"only_first_correct": 9, "only_second_correct": 1, "p_value": 0.02148, "p_value_holm": 0.04297}
     step = {
         f"{part}_seconds_median": 0.01 for part in ("step", "compute", "encode", "communication", "decode")
     }
     distributed = [{"model": "densenet50", "method": "gq4", "workers": 2, **step, **common}]
     speedup = [{"model": "densenet50", "method": "gq4", "link": "100mbit", "acceleration_ratio": 0.5}]
     write_json(tmp_path / "recognition.json", recognition)
+    write_json(tmp_path / "recognition_pairs.json", [pair])
     write_json(tmp_path / "distributed.json", distributed)
     write_json(tmp_path / "speedup.json", speedup)
     write_json(tmp_path / "prepare.json", {"name": "digits"})
@@ -59,11 +69,29 @@ def results(tmp_path: Path) -> Path:
 def test_page_is_one_file_with_every_number_and_figure(results: Path) -> None:
     build_report(results, results / "report.html")
     page = (results / "report.html").read_text(encoding="utf-8")
-    assert "98.76 %" in page
+    assert "98.76 % [98.71, 98.80]" in page
+    assert "0.9991 [0.9986, 0.9995]" in page
     assert "769,162" in page
     assert "densenet&lt;100&gt;" in page  # names are escaped
     assert page.count("data:image/png;base64,") == 4
     assert not re.search(r'(src|href)="(?!data:|#)', page)
+
+
+def test_every_two_models_are_tested_on_the_same_images(results: Path) -> None:
+    build_report(results, results / "report.html")
+    page = (results / "report.html").read_text(encoding="utf-8")
+    section = page[page.index('<section id="pairs">') :]
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", section[: section.index("</section>")])
+    assert cells == ["densenet&lt;100&gt;", "vgg16_bn", "+1.76 points", "9", "1", "0.02148", "0.04297"]
+
+
+def test_one_model_has_no_pairs(results: Path) -> None:
+    write_json(results / "recognition_pairs.json", [])
+    build_report(results, results / "report.html")
+    page = (results / "report.html").read_text(encoding="utf-8")
+    section = page[page.index('<section id="pairs">') :]
+    assert "One model alone: no pair to test." in section
+    assert "<table>" not in section[: section.index("</section>")]
 
 
 def test_the_claims_of_the_study_are_answered(results: Path) -> None:
@@ -93,9 +121,10 @@ def test_claims_without_rows_are_said_to_be_not_run(results: Path) -> None:
 
 def test_the_best_of_a_column_is_marked_within_its_group() -> None:
     rows = [
-        {"model": "a", "test_accuracy": 0.9, "num_parameters": 2},
-        {"model": "b", "test_accuracy": 0.8, "num_parameters": 1},
+        {"model": "a", **figures_of(0.9), "num_parameters": 2},
+        {"model": "b", **figures_of(0.8), "num_parameters": 1},
     ]
+    rows = shown_recognition(rows)
     table = make_table(rows, RECOGNITION)
     best = [[cell.best for cell in row] for row in table.rows]
     headings = table.headings
@@ -123,4 +152,4 @@ def test_a_browser_shows_the_page(results: Path) -> None:
     });</script></body>"""
     page = results / "report.html"
     page.write_text(page.read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
-    assert title_of(page) == '{"images":[true,true,true,true],"tables":3,"overflow":false}'
+    assert title_of(page) == '{"images":[true,true,true,true],"tables":4,"overflow":false}'
