@@ -18,7 +18,7 @@ class PowersgdOptions:
     rank: int
     """Rank r of the approximation; a matrix of n x m values takes r (n + m) (paper: 1, 2, 4)."""
     seed: int
-    """Seed of the first Q, equal on all workers."""
+    """Seed of the first Q and of the columns that are drawn anew, equal on all workers."""
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
@@ -50,8 +50,10 @@ class Powersgd(FlatStrategy):
     """Sums P = M Q, orthogonalizes, sums Q = M^T P, and applies P Q^T (paper, algorithms 1 and 2).
 
     M is gradient plus residual as a matrix [first dimension, rest]; the residual keeps M - P Q^T; Q starts from
-    the last step's (warm start). The small tensors travel in one fp32 message of their own. The workers must
-    compute alike: each orthogonalizes by itself, and replicas on unlike processors could differ in the last bit.
+    the last step's (warm start). A column that has become zero, after a zero gradient or one of lower rank than Q,
+    would stay zero for ever (M 0 = 0); it is drawn anew for the next step. The small tensors travel in one fp32
+    message of their own. The workers must compute alike: each orthogonalizes by itself, and replicas on unlike
+    processors could differ in the last bit.
     """
 
     Options = PowersgdOptions
@@ -71,8 +73,9 @@ class Powersgd(FlatStrategy):
         p_shapes = [torch.Size((rows, r)) for (rows, _), r in zip(sizes, ranks, strict=True)]
         q_shapes = [torch.Size((columns, r)) for (_, columns), r in zip(sizes, ranks, strict=True)]
         self.p = torch.zeros(sum(shape.numel() for shape in p_shapes), device=device)
-        generator = torch.Generator().manual_seed(self.options.seed)
-        self.q = torch.randn(sum(shape.numel() for shape in q_shapes), generator=generator).to(device)
+        self.step = torch.zeros(1, dtype=torch.int64)
+        self.q = torch.zeros(sum(shape.numel() for shape in q_shapes), device=device)
+        self._draw_into(self.q)
         self.ps, self.qs = split(self.p, p_shapes), split(self.q, q_shapes)
 
     def average(self) -> None:
@@ -86,7 +89,7 @@ class Powersgd(FlatStrategy):
                 torch.mm(matrix, q, out=p)
         self.link.start_sum(self.p, "p").wait()
         with self.meter.encoding():
-            self._orthonormalize()
+            complete = self._orthonormalize()
             for matrix, p, q in zip(self.matrices, self.ps, self.qs, strict=True):
                 torch.mm(matrix.T, p, out=q)
         self.link.start_sum(self.q, "q").wait()
@@ -95,26 +98,47 @@ class Powersgd(FlatStrategy):
             for matrix, p, q in zip(self.matrices, self.ps, self.qs, strict=True):
                 torch.mm(p, q.T, out=matrix)
             self.residual.sub_(gradients.large)
+            self.step += 1
+            if not complete:
+                self._refill()
         small.wait()
         gradients.small.div_(workers)
 
-    def _orthonormalize(self) -> None:
-        """Orthonormalize all P, those of equal shape at once."""
+    def _orthonormalize(self) -> bool:
+        """Orthonormalize all P, those of equal shape at once; tell whether no column is zero then."""
         by_shape: dict[torch.Size, list[torch.Tensor]] = {}
         for p in self.ps:
             by_shape.setdefault(p.shape, []).append(p)
+        complete = True
         for members in by_shape.values():
             stacked = torch.stack(members)
             orthonormalize(stacked)
+            complete = complete and bool(stacked.any(dim=1).all())
             torch._foreach_copy_(members, list(stacked.unbind()))
+        return complete
+
+    def _refill(self) -> None:
+        """Draw those columns of Q anew that are zero, which are those of P and so the same on all workers."""
+        fresh = torch.empty_like(self.q)
+        self._draw_into(fresh)
+        for q, drawn in zip(self.qs, split(fresh, [q.shape for q in self.qs]), strict=True):
+            q.copy_(torch.where(q.any(dim=0), q, drawn))
+
+    def _draw_into(self, target: torch.Tensor) -> None:
+        """Fill `target` with normal values that depend on the seed and the step alone."""
+        # torch's CPU generator takes the low 32 bits of its seed.
+        generator = torch.Generator().manual_seed(self.options.seed + 65_537 * int(self.step))
+        target.copy_(torch.randn(target.shape, generator=generator))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return this rank's residual and Q (nothing with one worker)."""
+        """Return this rank's residual, Q and number of steps (nothing with one worker)."""
         return {key: tensor.clone() for key, tensor in self._tensors().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore residual and Q; raises ValueError where they belong to another model or rank."""
+        """Restore what `state_dict` returned; raises ValueError where it belongs to another model."""
         load_tensors(state, self._tensors())
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        return {"residual": self.residual, "q": self.q} if self.link.workers > 1 else {}
+        if self.link.workers == 1:
+            return {}
+        return {"residual": self.residual, "q": self.q, "step": self.step}

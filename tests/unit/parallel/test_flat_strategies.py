@@ -13,7 +13,7 @@ from pipelines.parallel.strategies.dgc import Dgc
 from pipelines.parallel.strategies.powersgd import Powersgd, orthonormalize
 from pipelines.parallel.strategy import Strategy
 from pipelines.parallel.virtual import run_workers
-from tests.unit.parallel.compressors import Tensors, build, exchange, gradients
+from tests.unit.parallel.compressors import SHAPES, Tensors, build, exchange, gradients
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "topk": {"density": 0.05},
@@ -76,6 +76,41 @@ def test_powersgd_residual_is_exactly_what_was_not_applied() -> None:
 
     run_workers(2, work)
     assert not torch.equal(state[0], state[1])
+
+
+@pytest.mark.parametrize("first", [0.0, 1.0], ids=["zero", "rank 1"])
+def test_powersgd_recovers_full_rank_after_a_step_of_lower_rank(first: float) -> None:
+    """Q keeps no zero column: the next gradient, of rank 2, is kept whole, on all workers alike."""
+    generator = torch.Generator().manual_seed(0)
+    deficient = [torch.full(shape, first) for shape in SHAPES]
+    full = [torch.zeros(shape) for shape in SHAPES]
+    for tensor in full[:2]:
+        matrix = tensor.view(tensor.shape[0], -1)
+        for _ in range(2):
+            matrix += torch.outer(*(torch.randn(size, generator=generator) for size in matrix.shape))
+    found = exchange("powersgd", OPTIONS["powersgd"], [[deficient] * 2, [full] * 2])[1]
+    for average, gradient in zip(found[:2], full[:2], strict=True):
+        # Sums of up to 45 products in fp32; random columns are never orthogonal, which costs up to one digit.
+        torch.testing.assert_close(average, gradient, rtol=0, atol=450 * 1.2e-7 * float(gradient.abs().max()))
+
+
+def test_powersgd_draws_the_same_columns_after_a_resume() -> None:
+    zeros, given = [torch.zeros(shape) for shape in SHAPES], gradients(1, 2)[0]
+
+    def work(collectives: Any) -> None:
+        model, strategy, _ = attached("powersgd", collectives)
+        set_gradients(model, zeros)
+        strategy.wait()
+        resumed, other, _ = attached("powersgd", collectives)
+        other.load_state_dict(strategy.state_dict())
+        for mine, owner in ((model, strategy), (resumed, other)):
+            for step in (zeros, given[collectives.rank]):
+                set_gradients(mine, step)
+                owner.wait()
+        averages = [[p.grad for p in owner.parameters()] for owner in (model, resumed)]
+        assert all(torch.equal(a, b) for a, b in zip(*averages, strict=True))
+
+    run_workers(2, work)
 
 
 def test_dgc_loses_nothing_and_masks_what_it_sent() -> None:
