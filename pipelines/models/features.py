@@ -8,6 +8,7 @@ Two implementations of one interface: `ConcatenatedFeatures` is plain autograd, 
 reference; `pipelines.models.shared.SharedFeatures` keeps a single copy of the maps.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -62,12 +63,26 @@ class ConcatenatedFeatures:
 
 
 def _read(scale: Tensor, shift: Tensor, weight: Tensor, kept: Kept | None, *maps: Tensor) -> Tensor:
-    features = torch.cat(maps, 1)
     if kept is not None:
-        index = torch.tensor(kept.channels, device=features.device)
-        features, scale, shift = features.index_select(1, index), scale[index], shift[index]
+        maps = _slices(maps, kept)
+        index = torch.tensor(kept.channels, device=weight.device)
+        scale, shift = scale[index], shift[index]
         weight = weight.index_select(1, index) * kept.factor
+    features = torch.cat(maps, 1)
     return functional.conv2d(_scale_shift_relu(features, scale, shift), weight, padding=weight.shape[-1] // 2)
+
+
+def _slices(maps: Sequence[Tensor], kept: Kept) -> tuple[Tensor, ...]:
+    """Return views of the kept channels, in order; a part for each tensor that a run reaches into."""
+    parts, start = [], 0
+    for one in maps:
+        stop = start + one.shape[1]
+        for run in kept.runs:
+            low, high = max(run.start, start), min(run.stop, stop)
+            if low < high:
+                parts.append(one[:, low - start : high - start])
+        start = stop
+    return tuple(parts)
 
 
 def _scale_shift_relu(features: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

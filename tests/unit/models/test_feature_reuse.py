@@ -6,10 +6,12 @@ import itertools
 import pytest
 import torch
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipelines.models import shared
-from pipelines.models.reuse import DiscardDraws
+from pipelines.models.features import ConcatenatedFeatures
+from pipelines.models.reuse import DiscardDraws, Kept
 from tests.references.densenet import reference_densenet
 
 PLAIN = {"bottleneck": False, "compression": 1.0}
@@ -87,6 +89,39 @@ def test_discarding_saves_the_computation(build, memory_efficient, granularity):
     # Wide bottlenecks: 1x1 convolutions of kept maps, which halve, are C x 192 of C x 192 + 192 x 108 multiply-adds
     # per pixel and layer, C being 24 to 150. Computing everything and masking would save nothing at all.
     assert saved < 0.85 * full
+
+
+class Gathered(TorchDispatchMode):
+    """Counts the elements that concatenations and selections by index write."""
+
+    num_elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket in (torch.ops.aten.cat, torch.ops.aten.index_select):
+            self.num_elements += result.numel()
+        return result
+
+
+@pytest.mark.parametrize("runs", [(range(2, 5),), (range(4), range(5, 6), range(9, 11)), (range(11),)])
+def test_plain_concatenation_gathers_only_what_is_read(runs):
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.randn(3, width, 5, 5, generator=generator) for width in (4, 1, 3, 3)]
+    scale, shift = torch.rand(11, generator=generator), torch.randn(11, generator=generator)
+    weight = torch.randn(7, 11, 1, 1, generator=generator)
+    features = ConcatenatedFeatures(recompute=False)
+    for one in maps:
+        features.append(one, torch.nn.Identity())
+    kept = Kept(runs, 1.5)
+    channels = kept.channels
+    gathered = Gathered()
+    with gathered:
+        result = features.read(scale, shift, weight, kept)
+    assert gathered.num_elements == len(channels) * (3 * 5 * 5 + 7)  # maps and columns of the weights
+    active = (torch.cat(maps, 1) * scale[:, None, None] + shift[:, None, None]).relu()[:, channels]
+    # Sums of 11 float32 products in another order.
+    expected = 1.5 * torch.einsum("nchw,oc->nohw", active, weight[:, channels, 0, 0])
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_discarded_maps_of_a_layer_get_no_gradient_of_its_weights(build):
