@@ -7,6 +7,7 @@ from pipelines.entry import run_stage
 from pipelines.inference import choose_checkpoint, predict_files
 
 CHECKPOINTS = Path("checkpoints/recognition")
+DEFAULT_TOP = 5
 
 
 def main() -> None:
@@ -14,14 +15,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.predict", description=__doc__)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     parser.add_argument("--model", help="a trained model (default: the best on the validation part)")
-    parser.add_argument("--top", type=int, default=5, help="classes to print (default: %(default)s)")
+    parser.add_argument("--top", type=int, help=f"classes to print (default: at most {DEFAULT_TOP})")
     parser.add_argument("--invert", action="store_true", help="swap dark and light (ink on paper)")
     arguments = parser.parse_args()
     checkpoint = choose_checkpoint(CHECKPOINTS, arguments.model)
+    predictions = predict_files(arguments.images, checkpoint, invert=arguments.invert, top=arguments.top)
     print(f"model: {checkpoint.parent.name}")
-    for prediction in predict_files(arguments.images, checkpoint, invert=arguments.invert):
+    for prediction in predictions:
         print(prediction.file)
-        for name, probability in prediction.probabilities[: arguments.top]:
+        for name, probability in prediction.probabilities[: arguments.top or DEFAULT_TOP]:
             print(f"  {probability:.4f}  {name}")
 
 

@@ -8,32 +8,41 @@ import numpy as np
 import torch
 
 from pipelines.data.images import read_image
+from pipelines.errors import UserError
 from pipelines.inference.classifier import load_classifier
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The classes of one image, most probable first."""
+    """The most probable classes of one image, in falling order."""
 
     file: Path
     probabilities: list[tuple[str, float]]
 
 
-def predict_files(files: Sequence[Path], checkpoint_path: Path, *, invert: bool) -> list[Prediction]:
-    """Classify image files with the model of a checkpoint, on the CPU.
+def predict_files(
+    files: Sequence[Path], checkpoint_path: Path, *, invert: bool, top: int | None = None
+) -> list[Prediction]:
+    """Classify image files with the model of a checkpoint, on the CPU; return the `top` classes, None: all.
 
     Each is converted to the model's channels, scaled and cropped at the centre to its size; `invert` swaps
     dark and light first, for ink on paper where the training images are light on dark. Raises UserError on a
-    file that is no image.
+    file that is no image and on a `top` that is no number of classes.
     """
     classifier, checkpoint = load_classifier(checkpoint_path)
     spec = checkpoint.spec
+    if top is not None and not 1 <= top <= spec.num_classes:
+        raise UserError(
+            f"--top: {top} is not allowed; allowed: 1 to {spec.num_classes}, the number of classes of the model"
+        )
     images = np.stack([read_image(file, spec.num_channels == 1, spec.image_size) for file in files])
     if invert:
         images = 255 - images
     with torch.inference_mode():
         probabilities = classifier(torch.from_numpy(images)).double().numpy()
     return [
-        Prediction(file, [(checkpoint.class_names[index], float(row[index])) for index in np.argsort(-row)])
+        Prediction(
+            file, [(checkpoint.class_names[index], float(row[index])) for index in np.argsort(-row)[:top]]
+        )
         for file, row in zip(files, probabilities, strict=True)
     ]

@@ -64,6 +64,19 @@ def test_colour_images_of_any_size_are_taken(checkpoint: Path, tmp_path: Path) -
     assert sum(value for _, value in prediction.probabilities) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("top", [-1, 0, 4])
+def test_only_numbers_of_classes_can_be_asked_for(top: int, checkpoint: Path, tmp_path: Path) -> None:
+    file = tmp_path / "red.png"
+    Image.new("RGB", (30, 20), "red").save(file)
+    with pytest.raises(
+        UserError, match=rf"--top: {top} is not allowed; allowed: 1 to 3, the number of classes"
+    ):
+        predict_files([file], checkpoint, invert=False, top=top)
+    whole, two = (predict_files([file], checkpoint, invert=False, top=top)[0] for top in (3, 2))
+    assert len(whole.probabilities) == 3
+    assert two.probabilities == whole.probabilities[:2]
+
+
 def test_what_is_no_image_is_named(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("text")
     with pytest.raises(UserError, match=r"text.png: is no image"):
