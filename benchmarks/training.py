@@ -1,109 +1,129 @@
 """Training step of DenseNet-BC against torchvision's `DenseNet` class with the same blocks and stem.
 
-    python -m benchmarks.training [--depth 100] [--image-size 32] [--batch-size 64] [--rounds 7] [--json FILE]
+    python -m benchmarks.training [--depth 100] [--image-size 32] [--batch-size 64] [--rounds 7] [--execution]
+        [--json FILE]
 
 All variants take the same images through forward pass, backward pass and SGD step in the same process with the
-same threads. Rounds are interleaved (one step of each variant a round), so that a noisy machine is as noisy for
-all; a row's ratio is the median over the rounds of torchvision's time by the variant's.
+same threads, eagerly and in float32. With --execution ours also run under torch.compile, in bfloat16 and with
+channels_last; compiling takes minutes, before the first timed round. Rounds are interleaved (one step of each
+variant a round), so that a noisy machine is as noisy for all; a row's ratio is the median over the rounds of
+torchvision's time by the variant's.
 """
 
 import argparse
-import json
+import os
 import statistics
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import nn
 
 from pipelines.config import load_section
+from pipelines.entry import run_stage
+from pipelines.errors import UserError
 from pipelines.models import DenseNetConfig, build_model, count_parameters
 from pipelines.models.blocks import block_layers
 from pipelines.provenance import provenance
-from pipelines.study.steps import Step, timed_rounds
+from pipelines.results import Row, write_json
+from pipelines.study.steps import make_step, timed_rounds
 from pipelines.torchvision_compat import torchvision
+from pipelines.training import RecipeConfig, resolve_runtime
 
+ROOT = Path(__file__).parents[1]
 NUM_CLASSES = 10
 NUM_CHANNELS = 3
+REFERENCE = "torchvision"
+# Labels are random: at a higher rate the loss could leave the range of float32.
+LEARNING_RATE = 1e-3
 
 
-def config(
-    discard_rate: float, *, granularity: str = "layer", memory_efficient: bool = True
-) -> DenseNetConfig:
-    committed = load_section(DenseNetConfig, "densenet", Path(__file__).parents[1] / "conf/config.yaml")
-    return replace(
-        committed,
-        discard_rate=discard_rate,
-        discard_granularity=granularity,
-        memory_efficient=memory_efficient,
-    )
+@dataclass(frozen=True)
+class Variant:
+    """What a variant changes: fields of the section densenet in conf/config.yaml and of `plain_recipe`."""
+
+    densenet: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 VARIANTS = {
-    "ours": config(0.0),
-    "ours, discard rate 0.25 by layer": config(0.25),
-    "ours, discard rate 0.25 by channel group": config(0.25, granularity="channel_group"),
-    "ours, plain concatenation": config(0.0, memory_efficient=False),
+    "ours": Variant(),
+    "ours, discard rate 0.25 by layer": Variant({"discard_rate": 0.25, "discard_granularity": "layer"}),
+    "ours, discard rate 0.25 by channel group": Variant(
+        {"discard_rate": 0.25, "discard_granularity": "channel_group"}
+    ),
+    "ours, plain concatenation": Variant({"memory_efficient": False}),
+}
+EXECUTION_VARIANTS = {
+    "ours, compiled": Variant({"memory_efficient": False}, {"execution": "compiled"}),
+    "ours, bfloat16": Variant(recipe={"precision": "bfloat16"}),
+    "ours, channels_last": Variant(recipe={"memory_format": "channels_last"}),
 }
 
 
-def torchvision_densenet(depth: int) -> nn.Module:
-    """Return torchvision's DenseNet-BC at growth rate 12 with the stem of the paper's small-image networks."""
-    layers = block_layers(depth, VARIANTS["ours"])
-    model: nn.Module = torchvision.models.DenseNet(
-        growth_rate=12, block_config=layers, num_init_features=24, num_classes=NUM_CLASSES
-    )
-    features = model.features
-    features.conv0 = nn.Conv2d(NUM_CHANNELS, 24, 3, padding=1, bias=False)  # type: ignore[union-attr]
-    for name in ("norm0", "relu0", "pool0"):
-        setattr(features, name, nn.Identity())
-    return model
+def plain_densenet() -> DenseNetConfig:
+    """Return the section densenet that all presets share, with full reuse in our own implementation."""
+    shared = load_section(DenseNetConfig, "densenet", ROOT / "conf/config.yaml")
+    return replace(shared, discard_rate=0.0, memory_efficient=True)
 
 
-def our_densenet(depth: int, image_size: int, variant: DenseNetConfig) -> nn.Module:
+def plain_recipe(batch_size: int) -> RecipeConfig:
+    """Return the recipe in params.yaml for eager steps of `batch_size` images in float32, on a GPU if there is one."""
+    recipe = load_section(RecipeConfig, "recipe", ROOT / "params.yaml")
+    recipe = replace(recipe, batch_size=batch_size, learning_rate=LEARNING_RATE, device="auto")
+    return replace(recipe, precision="float32", memory_format="contiguous", execution="eager")
+
+
+def our_densenet(depth: int, image_size: int, densenet: DenseNetConfig) -> nn.Module:
+    """Return our DenseNet of nominal depth `depth` on the CPU; UserError where no block rule fits."""
     return build_model(
         f"densenet{depth}",
         num_channels=NUM_CHANNELS,
         num_classes=NUM_CLASSES,
         image_size=image_size,
-        densenet=variant,
+        densenet=densenet,
         seed=0,
     )
 
 
-def step_of(model: nn.Module, images: Tensor, labels: Tensor) -> Step:
-    """Return a function that makes one training step of `model` and waits for it."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, nesterov=True, weight_decay=1e-4)
-    model.train()
+def torchvision_densenet(depth: int, densenet: DenseNetConfig) -> nn.Module:
+    """Return torchvision's DenseNet-BC of the same blocks and widths, with the paper's stem for small images."""
+    initial_width = densenet.initial_width or 2 * densenet.growth_rate
+    model: nn.Module = torchvision.models.DenseNet(
+        growth_rate=densenet.growth_rate,
+        block_config=block_layers(depth, densenet),
+        num_init_features=initial_width,
+        bn_size=densenet.bottleneck_width,
+        num_classes=NUM_CLASSES,
+    )
+    features = model.features
+    stem = nn.Conv2d(NUM_CHANNELS, initial_width, 3, padding=1, bias=False)
+    features.conv0 = stem  # type: ignore[union-attr]
+    for name in ("norm0", "relu0", "pool0"):
+        setattr(features, name, nn.Identity())
+    return model
 
-    def step() -> None:
-        optimizer.zero_grad()
-        cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        if images.is_cuda:
-            torch.cuda.synchronize()
 
-    return step
-
-
-def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
+def measure(arguments: argparse.Namespace) -> list[Row]:
     """Return a row per variant, torchvision's first."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    size = arguments.image_size
-    images = torch.randn(arguments.batch_size, NUM_CHANNELS, size, size, device=device)
-    labels = torch.randint(0, NUM_CLASSES, (arguments.batch_size,), device=device)
-    models = {"torchvision": torchvision_densenet(arguments.depth).to(device)}
-    for name, variant in VARIANTS.items():
-        models[name] = our_densenet(arguments.depth, size, variant).to(device)
-    steps = {name: step_of(model, images, labels) for name, model in models.items()}
+    size, num_images = arguments.image_size, arguments.batch_size
+    images = torch.randn(num_images, NUM_CHANNELS, size, size)
+    labels = torch.randint(0, NUM_CLASSES, (num_images,))
+    densenet, recipe = plain_densenet(), plain_recipe(num_images)
+    models = {REFERENCE: torchvision_densenet(arguments.depth, densenet)}
+    steps = {REFERENCE: make_step(models[REFERENCE], recipe, images, labels)}
+    for name, variant in (VARIANTS | (EXECUTION_VARIANTS if arguments.execution else {})).items():
+        models[name] = our_densenet(arguments.depth, size, replace(densenet, **variant.densenet))
+        steps[name] = make_step(models[name], replace(recipe, **variant.recipe), images, labels)
     seconds = timed_rounds(steps, arguments.rounds)
-    reference = seconds["torchvision"]
+    device = resolve_runtime(recipe, models[REFERENCE]).device
     return [
         {
             "variant": name,
             "images_per_second_over_torchvision": statistics.median(
-                theirs / ours for theirs, ours in zip(reference, seconds[name], strict=True)
+                theirs / ours for theirs, ours in zip(seconds[REFERENCE], seconds[name], strict=True)
             ),
             "step_seconds_median": statistics.median(seconds[name]),
             "step_seconds_min": min(seconds[name]),
@@ -112,14 +132,34 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
             "num_parameters": count_parameters(model),
             "depth": arguments.depth,
             "image_size": size,
-            "batch_size": arguments.batch_size,
+            "batch_size": num_images,
             **provenance(device),
         }
         for name, model in models.items()
     ]
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """Raise UserError on an argument that the measurement would fail with, before it takes its minutes."""
+    try:
+        layers = block_layers(arguments.depth, plain_densenet())
+    except UserError as error:
+        raise UserError(f"--depth: {arguments.depth} is not allowed ({error})") from None
+    # A block of one pixel leaves batch normalisation without a variance over a single image.
+    smallest = {"image_size": 2 ** len(layers), "batch_size": 1, "rounds": 1}
+    for key, bound in smallest.items():
+        value = getattr(arguments, key)
+        if value < bound:
+            raise UserError(
+                f"--{key.replace('_', '-')}: {value} is not allowed; allowed: a whole number of at least {bound}"
+            )
+    file: Path | None = arguments.json
+    if file is not None and (file.is_dir() or not os.access(file.parent, os.W_OK | os.X_OK)):
+        raise UserError(f"--json: {file} cannot be written; allowed: a file in a folder that exists")
+
+
 def main() -> None:
+    """Parse and check the command line, measure, print a line a variant; write the rows where asked for."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.training", description=__doc__.splitlines()[0]
     )
@@ -127,8 +167,12 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=32, help="pixels a side (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=64, help="images a step (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="timed steps of each (default: %(default)s)")
+    parser.add_argument(
+        "--execution", action="store_true", help="also compiled, in bfloat16 and channels_last (minutes)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     arguments = parser.parse_args()
+    check(arguments)
     rows = measure(arguments)
     for row in rows:
         print(
@@ -136,8 +180,8 @@ def main() -> None:
             f"{row['step_seconds_median']:.3f} s a step, {row['num_parameters']} parameters"
         )
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        write_json(arguments.json, rows)
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)
