@@ -1,7 +1,6 @@
 """One worker (Horovod rank) of the sweep: all methods take turns in one process."""
 
 import math
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import astuple, fields
@@ -107,8 +106,7 @@ def take_turns(contenders: Sequence[Contender], job: SweepJob) -> dict[str, list
         report_progress(hvd.rank(), index, len(contenders) * (planned + 1))
     turn, start = 0, time.monotonic()
     while turn < planned:
-        # Seeded, so that all workers take the same order.
-        order = random.Random(turn).sample(contenders, len(contenders))
+        order = job.shuffled(contenders, hvd.size(), turn)
         for done, contender in enumerate(order, start=1 + len(contenders) * (turn + 1)):
             blocks[contender.name].append(astuple(contender.run_block(sweep.steps_per_round)))
             report_progress(hvd.rank(), done, len(contenders) * (planned + 1))
