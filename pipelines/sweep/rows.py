@@ -1,7 +1,6 @@
 """Rows of the sweep: medians over the blocks of the slowest worker."""
 
-import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,9 @@ ALONE = "alone"
 REFERENCE = "sdp"
 """Method that the others are compared with."""
 
+Columns = Mapping[str, NDArray[np.float64]]
+"""The blocks of a method: an array [rounds] for every field of a `Block`."""
+
 
 def sweep_rows(
     gathered: Sequence[dict[str, list[tuple[float, ...]]]],
@@ -22,12 +24,7 @@ def sweep_rows(
     facts: Row,
     steps_per_block: int,
 ) -> list[Row]:
-    """Return a row a method, and one with `workers: 1`, method `alone`.
-
-    `wire_bytes_counted_per_step` is what the interface sent (`interface_bytes_per_step`) less what Horovod's
-    negotiation sends on its own (`control_bytes_per_step`): its rate in the blocks of `alone` times the part of the
-    step in which no collective is under way. Horovod's one background thread runs the collectives too, so it does
-    not negotiate meanwhile; they last at least as long as their payload takes on the link.
+    """Return a row a method, and one with `workers: 1`, method `alone`; a round is one block of every method.
 
     Args:
         gathered: per worker the blocks by method, each a tuple with the fields `columns` of a `Block`.
@@ -35,38 +32,64 @@ def sweep_rows(
         facts: what all rows share, `link` and `workers` among it.
         steps_per_block: timed steps of a block.
     """
-    alone = slowest(gathered, ALONE)
-    alone_seconds = alone[:, columns.index("step_seconds")]
-    control_rate = float(np.median(alone[:, columns.index("interface_bytes")] / alone_seconds))
-    rows = []
-    for method in gathered[0]:
-        times = slowest(gathered, method)
-        column = {name: times[:, index] for index, name in enumerate(columns)}
-        interface = float(np.median(column["interface_bytes"]))
-        wire_seconds = column["payload_bytes"] * seconds_per_byte(facts["link"])
-        control = control_rate * float(np.median(np.maximum(column["step_seconds"] - wire_seconds, 0.0)))
-        rows.append(
-            {
-                **facts,
-                "method": method,
-                "workers": 1 if method == ALONE else facts["workers"],
-                "rounds": len(times),
-                "timed_steps": len(times) * steps_per_block,
-                "step_seconds_median": float(np.median(column["step_seconds"])),
-                "step_seconds_iqr": interquartile_range(column["step_seconds"].tolist()),
-                # Paired by round: a slow spell of the machine lengthens both.
-                "exposed_communication_seconds": statistics.median(
-                    (column["step_seconds"] - alone_seconds).tolist()
-                ),
-                "encode_seconds": float(np.median(column["encode_seconds"])),
-                "decode_seconds": float(np.median(column["decode_seconds"])),
-                "wire_bytes_expected_per_step": float(np.median(column["payload_bytes"])),
-                "wire_bytes_counted_per_step": interface - control,
-                "interface_bytes_per_step": interface,
-                "control_bytes_per_step": control,
-            }
-        )
-    return rows
+    blocks = {method: dict(zip(columns, slowest(gathered, method).T, strict=True)) for method in gathered[0]}
+    return [
+        {
+            **facts,
+            "method": method,
+            "workers": 1 if method == ALONE else facts["workers"],
+            "num_rounds": len(mine["step_seconds"]),
+            "timed_steps": len(mine["step_seconds"]) * steps_per_block,
+            **step_values(mine, blocks),
+            **byte_values(mine, blocks[ALONE], facts["link"]),
+        }
+        for method, mine in blocks.items()
+    ]
+
+
+def step_values(mine: Columns, blocks: Mapping[str, Columns]) -> Row:
+    """Return the values of a method's row that say how long a step takes.
+
+    `step_seconds_by_round` holds a block's mean step. What compares methods does so within a round, because a slow
+    spell of the machine lengthens all of its blocks: `step_over_sdp_median` and its quartiles, None without `sdp`,
+    and `exposed_communication_seconds`, against the step of one worker.
+    """
+    steps, alone = mine["step_seconds"], blocks[ALONE]["step_seconds"]
+    over = steps / blocks[REFERENCE]["step_seconds"] if REFERENCE in blocks else None
+    quartiles = {"low_quartile": 0.25, "median": 0.5, "high_quartile": 0.75}
+    return {
+        "step_seconds_median": float(np.median(steps)),
+        "step_seconds_iqr": interquartile_range(steps.tolist()),
+        "step_seconds_by_round": steps.tolist(),
+        **{
+            f"step_over_{REFERENCE}_{name}": None if over is None else float(np.quantile(over, part))
+            for name, part in quartiles.items()
+        },
+        "one_worker_step_seconds_median": float(np.median(alone)),
+        "exposed_communication_seconds": float(np.median(steps - alone)),
+        "encode_seconds": float(np.median(mine["encode_seconds"])),
+        "decode_seconds": float(np.median(mine["decode_seconds"])),
+    }
+
+
+def byte_values(mine: Columns, alone: Columns, link: str) -> Row:
+    """Return the values of a method's row that say what a worker sends in a step.
+
+    `wire_bytes_counted_per_step` is what the interface sent (`interface_bytes_per_step`) less what Horovod's
+    negotiation sends on its own (`control_bytes_per_step`): its rate in the blocks of `alone` times the part of the
+    step in which no collective is under way. Horovod's one background thread runs the collectives too, so it does
+    not negotiate meanwhile; they last at least as long as their payload takes on the link.
+    """
+    interface = float(np.median(mine["interface_bytes"]))
+    rate = float(np.median(alone["interface_bytes"] / alone["step_seconds"]))
+    idle_seconds = np.maximum(mine["step_seconds"] - mine["payload_bytes"] * seconds_per_byte(link), 0.0)
+    control = rate * float(np.median(idle_seconds))
+    return {
+        "wire_bytes_expected_per_step": float(np.median(mine["payload_bytes"])),
+        "wire_bytes_counted_per_step": interface - control,
+        "interface_bytes_per_step": interface,
+        "control_bytes_per_step": control,
+    }
 
 
 def seconds_per_byte(link: str) -> float:

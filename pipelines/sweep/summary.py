@@ -7,10 +7,17 @@ from pathlib import Path
 from pipelines.results import Row, read_json, write_json
 from pipelines.sweep.config import SweepConfig
 from pipelines.sweep.figures import draw_acceleration, draw_steps
+from pipelines.sweep.policy import policy_table
 from pipelines.sweep.rows import ALONE, REFERENCE, ratio_to_reference
 
 RESULTS = Path("results")
 NOTES = (
+    "All methods of a cell take turns, one block of steps each a round. *Step* is the median over the rounds of a "
+    "block's mean, *spread* the distance of the quartiles. *By round* divides a method's block by that of `sdp` in the "
+    "same round: median and quartiles; a slow spell of the machine lengthens both.",
+    "*One worker* (method `alone`) trains without any exchange, on all nodes of the run at the same time: it shares "
+    "the machine's cores and memory as the workers of the other methods do. *Exposed communication* is what a step "
+    "takes longer than this one of the same round and run.",
     "kB are what a worker sends in a step. *Expected* is the payload of the collectives, *interface* the raw counter "
     "of the node's network interface: payload, headers, acknowledgements, and the negotiation in which Horovod's "
     "ranks ask each other what is ready. *Counted* is the raw counter less that negotiation: its rate, measured while "
@@ -19,6 +26,19 @@ NOTES = (
     "unshaped link as all of the step.",
 )
 """Paragraphs above the table."""
+MILLISECONDS = {
+    "step_seconds_median": "step, ms",
+    "step_seconds_iqr": "spread, ms",
+    "one_worker_step_seconds_median": "one worker, ms",
+    "exposed_communication_seconds": "exposed communication, ms",
+    "encode_seconds": "encode, ms",
+    "decode_seconds": "decode, ms",
+}
+KILOBYTES = {
+    "wire_bytes_expected_per_step": "kB expected",
+    "wire_bytes_counted_per_step": "kB counted",
+    "interface_bytes_per_step": "kB interface",
+}
 
 
 def summarise(config: SweepConfig) -> None:
@@ -32,7 +52,8 @@ def summarise(config: SweepConfig) -> None:
         for row in read_json(RESULTS / "sweep" / f"{model}-{link}.json")
     ]
     write_json(RESULTS / "sweep.json", rows)
-    lines = [*NOTES, "", *table(rows), "", *policy_table(rows)]
+    notes = [line for note in NOTES for line in (note, "")]
+    lines = [*notes, *table(rows), "", *policy_table(rows)]
     (RESULTS / "sweep.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     fewest = [row for row in rows if row["workers"] in (1, min(config.workers))]
     draw_steps(fewest, RESULTS / "sweep_steps.svg")
@@ -41,53 +62,54 @@ def summarise(config: SweepConfig) -> None:
 
 def table(rows: list[Row]) -> Iterator[str]:
     """Yield the lines of a Markdown table, losses against `sdp` in words."""
-    yield "| model | link | workers | method | step, ms | spread, ms | exposed communication, ms | encode, ms | decode, ms | kB expected | kB counted | kB interface | `sdp` over this |"  # noqa: E501
-    yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    titles = [
+        "model",
+        "link",
+        "workers",
+        "method",
+        "rounds",
+        "steps",
+        *MILLISECONDS.values(),
+        *KILOBYTES.values(),
+    ]
+    yield "| " + " | ".join([*titles, "`sdp` over this", "this over `sdp`, by round"]) + " |"
+    yield "|---" * (len(titles) + 2) + "|"
     for row in rows:
-        milliseconds = [
-            f"{1e3 * row[key]:.1f}"
-            for key in (
-                "step_seconds_median",
-                "step_seconds_iqr",
-                "exposed_communication_seconds",
-                "encode_seconds",
-                "decode_seconds",
-            )
-        ]
-        sent = ("wire_bytes_expected_per_step", "wire_bytes_counted_per_step", "interface_bytes_per_step")
-        kilobytes = [f"{row[key] / 1e3:.1f}" for key in sent]
         workers = f"{row['workers']}{' (oversubscribed)' if row['oversubscribed'] else ''}"
-        cells = [row["model"], row["link"], workers, row["method"], *milliseconds, *kilobytes]
-        yield "| " + " | ".join([*cells, verdict(row, rows)]) + " |"
+        cells = [
+            row["model"],
+            row["link"],
+            workers,
+            row["method"],
+            str(row["num_rounds"]),
+            str(row["timed_steps"]),
+        ]
+        cells += [f"{1e3 * row[key]:.1f}" for key in MILLISECONDS] + [
+            f"{row[key] / 1e3:.1f}" for key in KILOBYTES
+        ]
+        yield "| " + " | ".join([*cells, verdict(row, rows), paired_verdict(row)]) + " |"
 
 
 def verdict(row: Row, rows: list[Row]) -> str:
-    """Say how the row compares with `sdp`: a ratio, and "loses" where it is slower by more than the spread."""
+    """Say how the medians of the row and of `sdp` compare: a ratio, and "slower" where it is below 1."""
     ratio = ratio_to_reference(row, rows)
     if row["method"] in (ALONE, REFERENCE) or ratio is None:
         return ""
     slower_by = row["step_seconds_median"] * (1 - ratio)
-    return f"{ratio:.2f}, loses" if slower_by > row["step_seconds_iqr"] else f"{ratio:.2f}"
+    return f"{ratio:.2f}{_loss(slower_by > 0, slower_by <= row['step_seconds_iqr'])}"
 
 
-def policy_table(rows: list[Row]) -> Iterator[str]:
-    """Yield the lines of a Markdown table: `auto` beside the fastest of those that it may choose, in every cell."""
-    yield "| model | link | workers | fastest that `auto` may choose | its step, ms | `auto`, ms | `auto` over it |"
-    yield "|---|---|---|---|---|---|---|"
-    for row in rows:
-        if row["strategy"] != "auto":
-            continue
-        keys = ("model", "link", "workers")
-        cell = [other for other in rows if all(other[key] == row[key] for key in keys)]
-        uniform = [other for other in cell if could_choose(row, other)]
-        best = min(uniform, key=lambda other: float(other["step_seconds_median"]))
-        steps = [best["step_seconds_median"], row["step_seconds_median"]]
-        cells = [*(str(row[key]) for key in keys), best["method"], *(f"{1e3 * step:.1f}" for step in steps)]
-        yield "| " + " | ".join([*cells, f"{steps[1] / steps[0]:.3f}"]) + " |"
+def paired_verdict(row: Row) -> str:
+    """Say how the row compares with `sdp` round by round: the median ratio and, in brackets, its quartiles."""
+    low, median, high = (
+        row[f"step_over_{REFERENCE}_{part}"] for part in ("low_quartile", "median", "high_quartile")
+    )
+    if row["method"] in (ALONE, REFERENCE) or median is None:
+        return ""
+    return f"{median:.2f} ({low:.2f} to {high:.2f}){_loss(median > 1, low <= 1)}"
 
 
-def could_choose(auto: Row, other: Row) -> bool:
-    """Whether the method of row `other` is one that `auto` may choose for all buckets: fp32, fp16, GQ of its widths."""
-    if other["strategy"] == "gq":
-        return other["wire_bits"] in auto["wire_bits"]
-    return other["strategy"] in ("sdp", "sdp_fp16")
+def _loss(slower: bool, within_spread: bool) -> str:
+    if not slower:
+        return ""
+    return ", slower, within the spread" if within_spread else ", slower"

@@ -1,6 +1,7 @@
 """Rows, table and figures of the sweep, from blocks written by hand."""
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from pipelines.config.validate import FieldError
 from pipelines.results import Row
 from pipelines.sweep import SweepConfig, SweepJob
+from pipelines.sweep.policy import median_interval, policy_table
 from pipelines.sweep.rows import ALONE, sweep_rows
-from pipelines.sweep.summary import policy_table, summarise, verdict
+from pipelines.sweep.summary import paired_verdict, summarise, verdict
 
 COLUMNS = ("step_seconds", "encode_seconds", "decode_seconds", "payload_bytes", "interface_bytes")
 FACTS = {"model": "m", "link": "100mbit", "workers": 2, "oversubscribed": False}
@@ -32,7 +34,8 @@ def rows_of(*workers: Blocks) -> dict[str, dict[str, object]]:
 def test_a_block_counts_as_long_as_its_slowest_worker() -> None:
     rows = rows_of(blocks([1.0, 5.0, 3.0], [1.0, 1.0, 1.0]), blocks([2.0, 4.0, 3.5], [1.0, 1.0, 1.0]))
     assert rows["gq4"]["step_seconds_median"] == 3.5  # of 2, 5 and 3.5
-    assert rows["gq4"]["timed_steps"] == 12
+    assert (rows["gq4"]["num_rounds"], rows["gq4"]["timed_steps"]) == (3, 12)
+    assert rows["gq4"]["step_seconds_by_round"] == [2.0, 5.0, 3.5]
     assert rows["gq4"]["wire_bytes_expected_per_step"] == 1000.0
 
 
@@ -40,6 +43,21 @@ def test_exposed_communication_is_paired_with_the_step_alone_of_the_same_round()
     # The machine slows down in the last rounds; the method costs 0.5 s more in every one of them.
     row = rows_of(blocks([1.5, 1.6, 4.5, 4.7, 5.0], [1.0, 1.1, 4.0, 4.2, 4.5]))["gq4"]
     assert row["exposed_communication_seconds"] == pytest.approx(0.5)
+
+
+def test_a_method_is_compared_with_sdp_round_by_round() -> None:
+    worker = blocks([8.0, 1.5, 40.0, 3.0, 16.0], [1.0] * 5)
+    worker["sdp"] = [(seconds, 0.0, 0.0, 8000.0, 8100.0) for seconds in (4.0, 2.0, 40.0, 4.0, 64.0)]
+    row = rows_of(worker)["gq4"]
+    # Of 2, 0.75, 1, 0.75 and 0.25; the ratio of the medians is 2.
+    assert row["step_over_sdp_median"] == 0.75
+    assert (row["step_over_sdp_low_quartile"], row["step_over_sdp_high_quartile"]) == (0.75, 1.0)
+    assert rows_of(blocks([1.0], [1.0]))["gq4"]["step_over_sdp_median"] is None
+
+
+def test_every_row_says_what_one_worker_took_in_its_own_run() -> None:
+    rows = rows_of(blocks([1.0, 2.0, 3.0], [0.5, 0.9, 0.7]))
+    assert {row["one_worker_step_seconds_median"] for row in rows.values()} == {0.7}
 
 
 def test_one_worker_alone_has_a_row_of_its_own() -> None:
@@ -72,7 +90,10 @@ def test_the_negotiation_is_subtracted_while_no_payload_is_under_way(
     assert row["wire_bytes_counted_per_step"] == pytest.approx(1.05 * payload_bytes)
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(1.0, "2.00"), (2.05, "0.98"), (4.0, "0.50, loses")])
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(1.0, "2.00"), (2.05, "0.98, slower, within the spread"), (4.0, "0.50, slower")],
+)
 def test_the_table_says_where_compression_loses(seconds: float, expected: str) -> None:
     shared = {"model": "m", "link": "l", "workers": 2, "step_seconds_iqr": 0.1}
     reference = {**shared, "method": "sdp", "step_seconds_median": 2.0}
@@ -80,21 +101,52 @@ def test_the_table_says_where_compression_loses(seconds: float, expected: str) -
     assert verdict(row, [reference, row]) == expected
 
 
+@pytest.mark.parametrize(
+    ("quartiles", "expected"),
+    [
+        ((0.8, 0.9, 1.1), "0.90 (0.80 to 1.10)"),
+        ((0.9, 1.1, 1.2), "1.10 (0.90 to 1.20), slower, within the spread"),
+        ((1.1, 1.2, 1.3), "1.20 (1.10 to 1.30), slower"),
+    ],
+)
+def test_the_table_says_where_rounds_are_lost(quartiles: tuple[float, ...], expected: str) -> None:
+    names = ("low_quartile", "median", "high_quartile")
+    row = {f"step_over_sdp_{name}": value for name, value in zip(names, quartiles, strict=True)}
+    assert paired_verdict({"method": "gq4", **row}) == expected
+
+
 def test_auto_stands_beside_the_fastest_of_its_own_cell() -> None:
-    def row(strategy: str, wire_bits: object, seconds: float, link: str = "1gbit", workers: int = 2) -> Row:
-        facts = {"model": "m", "link": link, "workers": workers, "step_seconds_median": seconds}
+    def row(
+        strategy: str, wire_bits: object, steps: list[float], link: str = "1gbit", workers: int = 2
+    ) -> Row:
+        facts = {"model": "m", "link": link, "workers": workers, "step_seconds_by_round": steps}
+        facts["step_seconds_median"] = statistics.median(steps)
         return {**facts, "method": f"{strategy}, {wire_bits}", "strategy": strategy, "wire_bits": wire_bits}
 
     rows = [
-        row("sdp", None, 2.0),
-        row("gq", 8, 1.0),
-        row("gq", 2, 0.7),  # no width of auto's
-        row("gq_interval", 4, 0.5),  # skips exchanges: not what auto chooses from
-        row("gq", 8, 0.1, link="100mbit"),
-        row("gq", 8, 0.1, workers=4),
-        row("auto", [4, 8], 1.05),
+        row("sdp", None, [2.0] * 7),
+        row("gq", 8, [1.0, 1.0, 1.0, 1.0, 2.0, 3.0, 4.0]),
+        row("gq", 2, [0.7] * 7),  # no width of auto's
+        row("gq_interval", 4, [0.5] * 7),  # skips exchanges: not what auto chooses from
+        row("gq", 8, [0.1] * 7, link="100mbit"),
+        row("gq", 8, [0.1] * 7, workers=4),
+        row("auto", [4, 8], [0.9, 0.95, 1.05, 1.1, 2.4, 3.9, 4.0]),
     ]
-    assert list(policy_table(rows))[2:] == ["| m | 1gbit | 2 | gq, 8 | 1000.0 | 1050.0 | 1.050 |"]
+    # The ratios of the rounds are 0.9, 0.95, 1, 1.05, 1.1, 1.2 and 1.3: their extremes hold the median of 7 with
+    # 1 - 2 / 2^7 = 98 %, the next ones with 1 - 16 / 2^7 = 88 %.
+    expected = "| m | 1gbit | 2 | gq, 8 | 1000.0 | 1100.0 | 1.100 | 1.050 (0.900 to 1.300) | 7 |"
+    assert list(policy_table(rows))[2:] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("number", "skipped"),
+    # Tables of the sign test at 5 %, two-sided, give 1 for 6 to 8 values, 2 for 9 to 11, 6 for 20 and 10 for 30.
+    [(5, None), (6, 0), (8, 0), (9, 1), (11, 1), (20, 5), (30, 9)],
+)
+def test_the_interval_of_a_median_by_tables(number: int, skipped: int | None) -> None:
+    values = [float(value) for value in range(number)]
+    expected = None if skipped is None else (float(skipped), float(number - 1 - skipped))
+    assert median_interval(values[::-1]) == expected
 
 
 def test_more_workers_than_cores_time_a_shorter_list(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +229,7 @@ def test_the_summary_writes_rows_table_and_figures(tmp_path: Path, monkeypatch: 
     summarise(config())
     assert json.loads((tmp_path / "results/sweep.json").read_text()) == rows
     lines = (tmp_path / "results/sweep.md").read_text().splitlines()
-    start = 1 + lines.index("")
+    start = next(number for number, line in enumerate(lines) if line.startswith("|"))
     end = start + lines[start:].index("")
     assert end - start == 2 + len(rows)
     assert len({line.count("|") for line in lines[start:end]}) == 1

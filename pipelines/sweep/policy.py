@@ -1,0 +1,49 @@
+"""The policy `auto` beside the methods that it may choose, in every cell of the sweep."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from scipy.stats import binom
+
+from pipelines.results import Row
+
+CONFIDENCE = 0.95
+
+
+def policy_table(rows: list[Row]) -> Iterator[str]:
+    """Yield the lines of a Markdown table: `auto` beside the fastest, by the median, that it may choose."""
+    yield "| model | link | workers | fastest that `auto` may choose | its step, ms | `auto`, ms | `auto` over it | the same by round (95 % interval) | rounds |"  # noqa: E501
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        if row["strategy"] != "auto":
+            continue
+        keys = ("model", "link", "workers")
+        cell = [other for other in rows if all(other[key] == row[key] for key in keys)]
+        uniform = [other for other in cell if could_choose(row, other)]
+        best = min(uniform, key=lambda other: float(other["step_seconds_median"]))
+        steps = [best["step_seconds_median"], row["step_seconds_median"]]
+        ratios = np.array(row["step_seconds_by_round"]) / np.array(best["step_seconds_by_round"])
+        interval = median_interval(ratios.tolist())
+        bounds = "too few rounds" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+        cells = [*(str(row[key]) for key in keys), best["method"], *(f"{1e3 * step:.1f}" for step in steps)]
+        cells += [f"{steps[1] / steps[0]:.3f}", f"{np.median(ratios):.3f} ({bounds})", str(len(ratios))]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def could_choose(auto: Row, other: Row) -> bool:
+    """Whether the method of row `other` is one that `auto` may choose for all buckets: fp32, fp16, GQ of its widths."""
+    if other["strategy"] == "gq":
+        return other["wire_bits"] in auto["wire_bits"]
+    return other["strategy"] in ("sdp", "sdp_fp16")
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return an interval that holds the population's median with a probability of at least 95 %.
+
+    From order statistics: the number of values below the median is binomial (n, 1/2), whatever their distribution.
+    None for fewer than six values, whose extremes hold it with less.
+    """
+    ordered = sorted(values)
+    # The largest k with P(fewer than k values below the median) <= 2.5 %: the k-th value from either end.
+    k = int(binom.ppf((1 - CONFIDENCE) / 2, len(ordered), 0.5))
+    return (ordered[k - 1], ordered[-k]) if k else None
