@@ -1,10 +1,12 @@
 """Launch the measurements of one model on one link between emulated nodes."""
 
+import os
 import sys
 from collections.abc import Sequence
 
 from pipelines.cluster import EmulatedCluster
 from pipelines.cluster.spec import UNSHAPED
+from pipelines.errors import UserError
 from pipelines.parallel import horovodrun, strategies  # noqa: F401  registers the strategies
 from pipelines.parallel.strategy import build_strategy
 from pipelines.results import Row, read_json, write_json
@@ -21,14 +23,32 @@ def launch(job: SweepJob, program: Sequence[str]) -> None:
     for method in job.sweep.methods:
         build_strategy(method, job.params)
     rows: list[Row] = []
-    for workers in job.sweep.workers:
-        if not job.sweep.methods_of(workers):
-            continue
+    for workers in timed_workers(job):
         _run(job, workers, program)
         part = read_json(job.part_file(workers))
         # One worker alone is timed in every run; the first, least crowded one counts.
         rows += [row for row in part if row["method"] != ALONE or not rows]
     write_json(job.result_file, rows)
+
+
+def timed_workers(job: SweepJob) -> list[int]:
+    """Return the numbers of workers for which there is a method to time, and say which ones are left out.
+
+    Raises UserError where none is left.
+    """
+    workers = list(job.sweep.workers)
+    timed = [number for number in workers if job.sweep.methods_of(number)]
+    why = (
+        f"more threads than this machine's {os.cpu_count()} cores, and sweep.oversubscribed_methods is empty"
+    )
+    if not timed:
+        raise UserError(
+            f"sweep.workers: {workers} leave nothing to time: {why}; name methods there or fewer workers"
+        )
+    for number in workers:
+        if number not in timed:
+            print(f"{job.name}: {number} workers are left out ({why})", flush=True)
+    return timed
 
 
 def _run(job: SweepJob, workers: int, program: Sequence[str]) -> None:
