@@ -13,6 +13,10 @@ from pipelines.results import Row, read_json, write_json
 from pipelines.sweep.job import SweepJob
 from pipelines.sweep.rows import ALONE
 
+CACHE_CAPACITY = 16384
+"""Tensor names whose negotiation Horovod remembers. By default 1024: all methods together have more names, so each
+would find that the others have displaced its own, and negotiate them at length again in every round."""
+
 
 def launch(job: SweepJob, program: Sequence[str]) -> None:
     """Time `job` with every number of workers and write all rows to `job.result_file`.
@@ -54,6 +58,7 @@ def timed_workers(job: SweepJob) -> list[int]:
 def _run(job: SweepJob, workers: int, program: Sequence[str]) -> None:
     environment = horovodrun.worker_environment(job.sweep.threads_per_worker)
     environment["HOROVOD_CYCLE_TIME"] = str(job.sweep.cycle_milliseconds)
+    environment["HOROVOD_CACHE_CAPACITY"] = str(CACHE_CAPACITY)
     description = f"{job.name}, {workers} workers"
     rate = None if job.link == UNSHAPED else job.link
     with EmulatedCluster(nodes=workers, rate=rate) as cluster:
