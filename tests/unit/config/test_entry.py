@@ -1,8 +1,10 @@
 """How a stage ends: one line for the user's mistakes, a traceback for ours."""
 
 import sys
+from typing import Any
 
 import pytest
+import torch
 
 from pipelines.entry import (
     EXIT_INTERRUPTED,
@@ -12,7 +14,9 @@ from pipelines.entry import (
     run_stage,
 )
 from pipelines.errors import UserError
+from pipelines.parallel.virtual import run_workers
 from pipelines.registry import Registry
+from tests.unit.parallel.compressors import Tensors, build, sgd
 
 
 def test_a_user_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,11 +41,31 @@ def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> N
     assert error.count("\n") == 1
 
 
-def test_a_defect_of_ours_keeps_its_traceback() -> None:
-    def main() -> None:
-        raise ZeroDivisionError
+def test_a_gradient_that_is_not_finite_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(collectives: Any) -> None:
+        model = Tensors()
+        strategy = build("gq", wire_bits=4, exchange="allreduce", path="bucketed")
+        strategy.attach(model, sgd(model), collectives=collectives)
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, float("inf"))
+        strategy.wait()
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(SystemExit) as caught:
+        run_stage(lambda: run_workers(2, work))
+    assert caught.value.code == EXIT_USER_ERROR
+    error = capsys.readouterr().err
+    assert error.startswith(
+        "error: a gradient is not finite on at least one worker; lower recipe.learning_rate"
+    )
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", [ZeroDivisionError, ValueError])
+def test_a_defect_of_ours_keeps_its_traceback(kind: type[Exception]) -> None:
+    def main() -> None:
+        raise kind
+
+    with pytest.raises(kind):
         run_stage(main)
 
 
