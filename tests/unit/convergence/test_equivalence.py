@@ -35,10 +35,14 @@ def test_few_noisy_runs_decide_nothing() -> None:
     assert not paired_equivalence([-2.0, 2.0, 0.0], margin=0.5)["equivalent"]
 
 
-@pytest.mark.parametrize(("value", "equivalent"), [(0.0, True), (0.5, False), (-0.6, False)])
-def test_equal_differences_decide_by_themselves(value: float, equivalent: bool) -> None:
-    result = paired_equivalence([value, value, value], margin=0.5)
-    assert (result["equivalent"], result["not_worse"]) == (equivalent, value > -0.5)
+@pytest.mark.parametrize("differences", [[0.0, 0.0], [0.5] * 3, [100 * (0.9 - 0.6), 100 * (0.6 - 0.3)]])
+def test_equal_differences_decide_nothing(differences: list[float]) -> None:
+    """Two runs without a difference are no evidence that there is none."""
+    result = paired_equivalence(differences, margin=0.7)
+    assert result["difference_points"] == pytest.approx(differences[0])
+    undecided = ("equivalent", "not_worse", "equivalence_p_value", "not_worse_p_value")
+    assert [result[key] for key in undecided] == [None] * 4
+    assert (result["difference_low_points"], result["difference_high_points"]) == (None, None)
 
 
 def test_methods_at_the_margin_pass_in_at_most_one_case_of_twenty() -> None:
