@@ -13,9 +13,10 @@ from pipelines.errors import UserError
 from pipelines.models import build_model
 from pipelines.parallel import strategies  # noqa: F401  registers the strategies
 from pipelines.parallel.replicas import average_buffers
-from pipelines.parallel.strategy import build_strategy
+from pipelines.parallel.strategy import Strategy, build_strategy
 from pipelines.results import Row
 from pipelines.training import (
+    RecipeConfig,
     build_optimizer,
     learning_rate_at,
     predict_logits,
@@ -59,7 +60,27 @@ def train_replica(
     strategy, _ = build_strategy(job.method, job.params)
     link = collectives if virtual else None
     optimizer = strategy.attach(model, build_optimizer(model, recipe), scope=f"seed{seed}.", collectives=link)
-    batches = Batches(
+    batches = make_batches(data, recipe, seed, collectives)
+    rows: list[Row] = []
+    sent_bytes, seconds = 0.0, 0.0
+    for epoch in range(recipe.epochs):
+        start = time.perf_counter()
+        loss = train_epoch(model, optimizer, strategy, recipe, batches, epoch)
+        seconds += time.perf_counter() - start
+        sent_bytes += strategy.step_cost().sent_bytes
+        settle_statistics(model, (images for images, _ in batches))
+        average_buffers(model, collectives, f"seed{seed}.")
+        if job.scores_every_epoch or epoch + 1 == recipe.epochs:
+            row: Row = {"method": job.method, "workers": job.workers, "seed": seed}
+            row |= {"epoch": epoch + 1, "steps": (epoch + 1) * len(batches)}
+            row |= {"seconds": None if virtual else seconds, "sent_megabytes": sent_bytes / 1e6}
+            rows.append(row | scores(model, data, loss, job))
+    return rows
+
+
+def make_batches(data: PreparedData, recipe: RecipeConfig, seed: int, collectives: Collectives) -> Batches:
+    """Return this worker's part of the training images."""
+    return Batches(
         data.train,
         recipe.batch_size,
         mean=data.mean,
@@ -72,37 +93,29 @@ def train_replica(
         rank=collectives.rank,
         num_workers=collectives.workers,
     )
-    rows: list[Row] = []
-    sent_bytes, seconds = 0.0, 0.0
-    for epoch in range(recipe.epochs):
-        batches.set_epoch(epoch)
-        start, losses = time.perf_counter(), []
-        for index, (images, labels) in enumerate(batches):
-            set_learning_rate(optimizer, learning_rate_at(recipe, epoch + index / len(batches)))
-            optimizer.zero_grad()
-            loss = cross_entropy(model(images), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            strategy.wait()
-            strategy.update()
-            losses.append(loss.detach())
-        strategy.flush()
-        seconds += time.perf_counter() - start
-        sent_bytes += strategy.step_cost().sent_bytes
-        settle_statistics(model, (images for images, _ in batches))
-        average_buffers(model, collectives, f"seed{seed}.")
-        if not job.scores_every_epoch and epoch + 1 < recipe.epochs:
-            continue
-        steps = (epoch + 1) * len(batches)
-        row: Row = {
-            "method": job.method,
-            "workers": job.workers,
-            "seed": seed,
-            "epoch": epoch + 1,
-            "steps": steps,
-        }
-        row |= {"seconds": None if virtual else seconds, "sent_megabytes": sent_bytes / 1e6}
-        rows.append(row | scores(model, data, torch.stack(losses).mean(), job))
-    return rows
+
+
+def train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    strategy: Strategy,
+    recipe: RecipeConfig,
+    batches: Batches,
+    epoch: int,
+) -> torch.Tensor:
+    """Train `model` for one epoch, in place, until all is applied; returns the mean loss of its steps."""
+    batches.set_epoch(epoch)
+    losses = []
+    for index, (images, labels) in enumerate(batches):
+        set_learning_rate(optimizer, learning_rate_at(recipe, epoch + index / len(batches)))
+        optimizer.zero_grad()
+        loss = cross_entropy(model(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        strategy.wait()
+        strategy.update()
+        losses.append(loss.detach())
+    strategy.flush()
+    return torch.stack(losses).mean()
 
 
 def scores(model: nn.Module, data: PreparedData, train_loss: torch.Tensor, job: ConvergenceJob) -> Row:
