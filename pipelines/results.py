@@ -1,6 +1,7 @@
 """Result files: lists of flat JSON rows, and their nested summaries for `dvc metrics`."""
 
 import csv
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -10,6 +11,23 @@ from typing import Any
 from pipelines.errors import UserError
 
 Row = dict[str, Any]
+
+COMMANDS = {
+    "sweep": "make sweep",
+    "convergence": "make convergence",
+    "parity": "make convergence",
+    "study": "make study",
+}
+"""What makes a file or folder of that name in one of `FOLDERS`; `make repro` makes all others."""
+FOLDERS = ("results", "data", "checkpoints")
+
+
+def making_command(path: Path) -> str:
+    """Return the command that makes the file, by its place: `make sweep` for results/sweep/x.json."""
+    for folder, name in reversed(list(itertools.pairwise(path.parts))):
+        if folder in FOLDERS:
+            return COMMANDS.get(Path(name).stem, "make repro")
+    return "make repro"
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -25,9 +43,10 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); run `make repro` first") from None
+        raise _unreadable(path, error) from None
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}: is no valid JSON ({error}); remove it and run `make repro`") from None
+        command = making_command(path)
+        raise UserError(f"{path}: is no valid JSON ({error}); remove it and run `{command}`") from None
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
@@ -45,7 +64,11 @@ def read_csv(path: Path) -> list[Row]:
         with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); run `make repro` first") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be read ({error.strerror}); run `{making_command(path)}` first")
 
 
 def nested(rows: Sequence[Row], keys: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
