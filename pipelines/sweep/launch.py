@@ -10,6 +10,7 @@ from pipelines.errors import UserError
 from pipelines.parallel import horovodrun, strategies  # noqa: F401  registers the strategies
 from pipelines.parallel.strategy import build_strategy
 from pipelines.results import Row, read_json, write_json
+from pipelines.sweep.config import SweepConfig
 from pipelines.sweep.job import SweepJob
 from pipelines.sweep.rows import ALONE
 
@@ -55,10 +56,16 @@ def timed_workers(job: SweepJob) -> list[int]:
     return timed
 
 
-def _run(job: SweepJob, workers: int, program: Sequence[str]) -> None:
-    environment = horovodrun.worker_environment(job.sweep.threads_per_worker)
-    environment["HOROVOD_CYCLE_TIME"] = str(job.sweep.cycle_milliseconds)
+def run_environment(sweep: SweepConfig) -> dict[str, str]:
+    """Return the environment for `horovodrun`: this one, with the threads of a worker and Horovod's settings."""
+    environment = horovodrun.worker_environment(sweep.threads_per_worker)
+    environment["HOROVOD_CYCLE_TIME"] = str(sweep.cycle_milliseconds)
     environment["HOROVOD_CACHE_CAPACITY"] = str(CACHE_CAPACITY)
+    return environment
+
+
+def _run(job: SweepJob, workers: int, program: Sequence[str]) -> None:
+    environment = run_environment(job.sweep)
     description = f"{job.name}, {workers} workers"
     rate = None if job.link == UNSHAPED else job.link
     with EmulatedCluster(nodes=workers, rate=rate) as cluster:

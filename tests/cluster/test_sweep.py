@@ -43,7 +43,11 @@ def test_every_method_has_a_row(workspace: Workspace) -> None:
     # All have taken as many turns, and more of them than one, which is over long before `min_seconds`.
     (timed_steps,) = {row["timed_steps"] for row in rows}
     assert timed_steps > 2
-    assert timed_steps % 2 == 0
+    assert {(2 * row["num_rounds"], 2 * len(row["step_seconds_by_round"])) for row in rows} == {
+        (timed_steps, timed_steps)
+    }
+    (one_worker,) = {row["one_worker_step_seconds_median"] for row in rows}
+    assert one_worker == rows[0]["step_seconds_median"]
     assert {row["wire_bits"] for row in rows} == {None, 8}
 
 

@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.config import load_section
 from pipelines.errors import UserError
-from pipelines.sweep import SweepJob, launch
+from pipelines.models import build_model
+from pipelines.models.config import DenseNetConfig
+from pipelines.sweep import SweepConfig, SweepJob, launch
 from pipelines.sweep.rows import ALONE
 from tests.imports import ROOT
 from tests.unit.sweep.test_sweep import job
 
 
 @pytest.fixture
-def cell(monkeypatch: pytest.MonkeyPatch) -> SweepJob:
-    """A job on two cores, with the committed methods `sdp` and `gq4`."""
+def cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepJob:
+    """A job on two cores, in an empty folder."""
     monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.chdir(tmp_path)
     return replace(job("densenet22", "100mbit"), params=ROOT / "params.yaml")
 
 
@@ -30,10 +34,8 @@ def test_numbers_of_workers_without_a_method_are_a_mistake(cell: SweepJob) -> No
 
 
 def test_one_of_several_is_left_out_with_a_line(
-    cell: SweepJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cell: SweepJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-
     def write_part(job: SweepJob, workers: int, program: Sequence[str]) -> None:
         path = job.part_file(workers)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,3 +47,16 @@ def test_one_of_several_is_left_out_with_a_line(
     assert "4 workers are left out" in capsys.readouterr().out
     rows = json.loads(cell.result_file.read_text())
     assert rows == [{"method": ALONE, "run": 2}, {"method": "sdp", "run": 2}]
+
+
+def test_horovod_remembers_the_names_of_all_methods_of_the_committed_sweep() -> None:
+    sweep = load_section(SweepConfig, "sweep", ROOT / "params.yaml")
+    environment = launch.run_environment(sweep)
+    densenet = load_section(DenseNetConfig, "densenet", ROOT / "params.yaml")
+    model = build_model(
+        "densenet200", num_channels=1, num_classes=10, image_size=8, densenet=densenet, seed=0
+    )
+    # As if each method gave every tensor a name of its own; most send few buckets.
+    num_names = len(sweep.methods) * len(list(model.parameters()))
+    assert int(environment["HOROVOD_CACHE_CAPACITY"]) >= num_names > 1024
+    assert float(environment["HOROVOD_CYCLE_TIME"]) == sweep.cycle_milliseconds
