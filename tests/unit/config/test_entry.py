@@ -50,8 +50,11 @@ def test_a_gradient_that_is_not_finite_is_one_line(capsys: pytest.CaptureFixture
             parameter.grad = torch.full_like(parameter, float("inf"))
         strategy.wait()
 
+    def main() -> None:
+        run_workers(2, work)
+
     with pytest.raises(SystemExit) as caught:
-        run_stage(lambda: run_workers(2, work))
+        run_stage(main)
     assert caught.value.code == EXIT_USER_ERROR
     error = capsys.readouterr().err
     assert error.startswith(
