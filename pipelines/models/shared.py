@@ -102,6 +102,14 @@ class SharedFeatures:
         return torch.addcmul(shift[:, None, None], maps, scale[:, None, None]).relu()
 
 
+def _momentum_of(norm: nn.BatchNorm2d) -> float:
+    """Return the weight of this batch in the running statistics; momentum None: their mean, as in nn.BatchNorm2d."""
+    if norm.momentum is not None:
+        return norm.momentum
+    tracked = norm.num_batches_tracked
+    return 1.0 / float(tracked) if norm.training and tracked is not None else 0.0
+
+
 class _Append(torch.autograd.Function):
     """Normalise maps into their rows; the backward pass takes those rows of the gradient."""
 
@@ -112,15 +120,13 @@ class _Append(torch.autograd.Function):
         raw = memory.as_rows(maps.to(memory.maps.dtype))[None]
         target = memory.maps[rows][None]
         running = (norm.running_mean, norm.running_var)
-        momentum = norm.momentum
-        assert momentum is not None
+        if norm.training and norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
         # torch's kernel takes the rows as one image: several times faster than var_mean over [b, c, h, w].
         results = (target, target.new_empty(0), target.new_empty(0))
         _, _, inverse = torch.native_batch_norm(
-            raw, None, None, *running, norm.training, momentum, norm.eps, out=results
+            raw, None, None, *running, norm.training, _momentum_of(norm), norm.eps, out=results
         )
-        if norm.training and norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.add_(1)
         if not norm.training:
             assert norm.running_var is not None
             inverse = torch.rsqrt(norm.running_var + norm.eps)
