@@ -18,6 +18,7 @@ from pipelines.parallel import progress
 RANK_PREFIX = re.compile(r"^\[(?:\d+,)?(\d+)\]<(?:stdout|stderr)>:")
 LINES_KEPT = 30
 GRACE_SECONDS = 10
+GLOO_TIMEOUT_SECONDS = 300
 
 Tails = dict[str, deque[str]]
 
@@ -32,6 +33,8 @@ def worker_environment(threads_per_worker: int) -> dict[str, str]:
     environment = dict(os.environ)
     # A fixed number of threads a worker: OpenMP would otherwise take every core in each of them.
     environment["OMP_NUM_THREADS"] = str(threads_per_worker)
+    # Workers on a busy machine start further apart than Gloo's 30 s, after which the first one gives up.
+    environment.setdefault("HOROVOD_GLOO_TIMEOUT_SECONDS", str(GLOO_TIMEOUT_SECONDS))
     environment[progress.ENVIRONMENT] = "1" if progress.wanted() else "0"
     return environment
 
