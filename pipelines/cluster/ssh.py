@@ -24,6 +24,8 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 # Root is the only account there is where root makes the cluster; nothing outside reaches this address.
 PermitRootLogin prohibit-password
+# bash reads the user's ~/.bashrc for an ssh command unless it is a shell within a shell.
+SetEnv SHLVL=2
 # In a user namespace / belongs to nobody, which these checks would refuse.
 StrictModes no
 UsePAM no
