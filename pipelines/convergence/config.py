@@ -16,7 +16,9 @@ class ParitySet:
     model: str
     """Model to train, by registered name."""
     seeds: int
-    """Runs of each method, with seeds from 1; a seed fixes initial weights, order and augmentation of the data."""
+    """Runs of each method; a seed fixes initial weights, order and augmentation of the data."""
+    first_seed: int
+    """The runs' seeds count up from here: past those of a pilot that has planned their number."""
     epochs: int
     """Passes over the training part; the recipe's schedule and warm-up keep their shape."""
     global_batch_size: int
@@ -33,6 +35,7 @@ class ParitySet:
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
         require(self.seeds >= 2, "seeds", self.seeds, "a whole number of at least 2")
+        require(self.first_seed >= 0, "first_seed", self.first_seed, "a whole number of at least 0")
         require(self.epochs >= 1, "epochs", self.epochs, "a whole number of at least 1")
         size = self.global_batch_size
         require(size >= 2 and size % PARITY_WORKERS == 0, "global_batch_size", size, "a multiple of 2")

@@ -109,7 +109,7 @@ def parity_job(
         model=trained.model,
         method=method,
         workers=PARITY_WORKERS,
-        seeds=tuple(range(1, trained.seeds + 1)),
+        seeds=tuple(range(trained.first_seed, trained.first_seed + trained.seeds)),
         global_batch_size=trained.global_batch_size,
         epochs=trained.epochs,
         scores_every_epoch=False,

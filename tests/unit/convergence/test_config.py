@@ -18,8 +18,8 @@ PARAMS = ROOT / "params.yaml"
 
 
 def section() -> dict[str, Any]:
-    trained = {"model": "densenet10", "seeds": 2, "epochs": 1, "global_batch_size": 16, "image_size": None}
-    trained |= {"train_limit": None, "test_limit": None}
+    trained = {"model": "densenet10", "seeds": 2, "first_seed": 4, "epochs": 1, "global_batch_size": 16}
+    trained |= {"train_limit": None, "test_limit": None, "image_size": None}
     trained |= {"augment": {"crop_padding": 0, "flip": False, "cutout": 0}}
     parity = {"methods": ["sdp", "gq8"], "reference": "sdp", "margin_points": 0.5, "data": ["digits"]}
     return {
@@ -43,6 +43,7 @@ def section() -> dict[str, Any]:
         ("parity.reference", "qsgd", "parity.methods"),
         ("parity.data", ["svhn"], "parity.data"),
         ("parity.sets.digits.seeds", 1, "parity.sets.digits.seeds"),
+        ("parity.sets.digits.first_seed", -1, "parity.sets.digits.first_seed"),
         ("parity.sets.digits.global_batch_size", 15, "parity.sets.digits.global_batch_size"),
     ],
 )
@@ -65,7 +66,8 @@ def test_a_set_has_its_own_images_model_and_augmentation() -> None:
     recipe = load_section(RecipeConfig, "recipe", PARAMS)
     densenet = load_section(DenseNetConfig, "densenet", PARAMS)
     job = parity_job(config, recipe, densenet, method="sdp", data="cifar10", params=PARAMS)
-    assert (job.model, job.epochs, len(job.seeds)) == (trained.model, trained.epochs, trained.seeds)
+    assert (job.model, job.epochs) == (trained.model, trained.epochs)
+    assert (len(job.seeds), job.seeds[0]) == (trained.seeds, trained.first_seed)
     # Both workers together at the recipe's rate for the global batch, both augmenting as the set says.
     made = job.recipe_of(3)
     assert (made.batch_size, made.seed, made.augment) == (trained.global_batch_size // 2, 3, trained.augment)
