@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pipelines.cluster.counters import InterfaceBytes, read_interface_bytes
 from pipelines.cluster.node import INTERFACE
 from pipelines.cluster.protocol import SUPERVISOR
 from pipelines.cluster.spec import ClusterSpec
-from pipelines.cluster.ssh import WRAPPERS
+from pipelines.cluster.ssh import RUN_VARIABLE, WRAPPERS
 from pipelines.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,11 +67,12 @@ class Cluster:
         `environment` replaces the caller's; PATH gets the cluster's `ssh` in front. Standard output and error
         come through the one pipe `stdout` of the process, unless `piped` is False. At the end of the block the
         command is waited for; where the block raises, the command is interrupted. A command that did not end
-        well leaves no process on any node. Signals go to its process group (`os.killpg`): `process` itself is
-        the `nsenter` that waits for the command.
+        well leaves no process on any node, except one that has cleared its environment; other commands go on.
+        Signals go to its process group (`os.killpg`): `process` itself is the `nsenter` that waits for it.
         """
         variables = dict(os.environ if environment is None else environment)
         variables["PATH"] = f"{WRAPPERS}{os.pathsep}{variables.get('PATH', os.defpath)}"
+        variables[RUN_VARIABLE] = mark = secrets.token_hex(16)
         process = subprocess.Popen(
             self.enter_command(command, node),
             env=variables,
@@ -86,7 +88,7 @@ class Cluster:
             if process.poll() is None:
                 process.communicate()
         finally:
-            self._finish(process)
+            self._finish(process, mark)
 
     def run(
         self,
@@ -114,7 +116,7 @@ class Cluster:
             raise UserError("this cluster is down: its supervisor or an sshd was ended; start it again")
         return folder
 
-    def _finish(self, process: subprocess.Popen[str]) -> None:
+    def _finish(self, process: subprocess.Popen[str], mark: str) -> None:
         if process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGINT)
@@ -122,17 +124,23 @@ class Cluster:
                 process.wait(timeout=GRACE_SECONDS)
         if process.returncode != 0:
             # horovodrun that is interrupted ends its ssh, not what that started on other nodes.
-            for pid in self._strays():
+            for pid in self._marked(mark):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
 
-    def _strays(self) -> list[int]:
-        """Return the processes in the cluster but for its own, as numbered out here."""
-        own = {1, *self.node_pids}
-        return [pid for pid, inner in namespace_members(self.pid) if inner not in own]
+    def _marked(self, mark: str) -> list[int]:
+        """Return the processes of the run that has this mark, on all nodes, as numbered out here."""
+        pids = []
+        for pid, _ in namespace_members(self.pid):
+            # sshd's own may not be looked at by an ordinary user; they end with what they have started.
+            with contextlib.suppress(OSError):
+                variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+                if f"{RUN_VARIABLE}={mark}".encode() in variables:
+                    pids.append(pid)
+        return pids
 
 
 class EmulatedCluster(Cluster):

@@ -11,6 +11,8 @@ from pipelines.cluster.spec import ClusterSpec
 FOLDER = HIDDEN_FOLDER / "gqbench"
 # Comes first in the nodes' PATH: horovodrun calls plain `ssh`.
 WRAPPERS = FOLDER / "bin"
+# Tells the processes of a run from those of others, on every node: ssh hands it on.
+RUN_VARIABLE = "GQBENCH_CLUSTER_RUN"
 
 SSHD_CONFIG = """\
 Port 22
@@ -26,6 +28,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 # bash reads the user's ~/.bashrc for an ssh command unless it is a shell within a shell.
 SetEnv SHLVL=2
+AcceptEnv {run_variable}
 # In a user namespace / belongs to nobody, which these checks would refuse.
 StrictModes no
 UsePAM no
@@ -48,6 +51,7 @@ Host *
   IdentitiesOnly yes
   IdentityAgent none
   BatchMode yes
+  SendEnv {run_variable}
   UserKnownHostsFile {folder}/known_hosts
   GlobalKnownHostsFile /dev/null
   UpdateHostKeys no
@@ -74,10 +78,10 @@ def write_ssh_files(spec: ClusterSpec) -> None:
     host_key = (FOLDER / "host_key.pub").read_text(encoding="ascii")
     names = ",".join([*spec.node_names, *(spec.address(index) for index in range(spec.nodes))])
     (FOLDER / "known_hosts").write_text(f"{names} {host_key}", encoding="ascii")
-    user = user_name()
-    (FOLDER / "ssh_config").write_text(SSH_CONFIG.format(user=user, folder=FOLDER), encoding="utf-8")
+    values = {"user": user_name(), "folder": FOLDER, "run_variable": RUN_VARIABLE}
+    (FOLDER / "ssh_config").write_text(SSH_CONFIG.format(**values), encoding="utf-8")
     for index, name in enumerate(spec.node_names):
-        text = SSHD_CONFIG.format(user=user, folder=FOLDER, name=name, address=spec.address(index))
+        text = SSHD_CONFIG.format(**values, name=name, address=spec.address(index))
         (FOLDER / f"{name}.sshd_config").write_text(text, encoding="utf-8")
     WRAPPERS.mkdir()
     wrapper = WRAPPERS / "ssh"

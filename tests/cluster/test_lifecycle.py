@@ -97,6 +97,22 @@ def test_a_command_that_fails_leaves_no_process_on_another_node() -> None:
         assert wait_until(lambda: len(namespace_members(cluster.pid)) == 3)
 
 
+def test_a_command_that_fails_leaves_other_runs_alone() -> None:
+    with EmulatedCluster() as cluster:
+        with cluster.started(["ssh", "node1", "echo there; sleep 2; hostname"]) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "there\n"
+            assert (
+                cluster.run(
+                    ["sh", "-c", "ssh node1 sleep 1000 > /dev/null 2>&1 & sleep 0.5; exit 3"]
+                ).returncode
+                == 3
+            )
+            assert other.stdout.read() == "node1\n"
+        assert other.returncode == 0
+        assert wait_until(lambda: len(namespace_members(cluster.pid)) == 3)
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_the_cluster_ends_with_the_process_that_holds_it(ending: signal.Signals) -> None:
     before = host_state()
