@@ -1,0 +1,50 @@
+"""A Horovod worker that takes a few steps by each of the named methods and prints what eth0 has sent for each.
+
+`python -m tests.cluster.run_methods METHOD...`, through `Cluster.horovodrun_command`; rank 0 prints a line of JSON a
+method, with the bytes a step and worker, largest of all ranks.
+"""
+
+import json
+import sys
+
+import horovod.torch as hvd
+import torch
+from torch import nn
+
+from pipelines.config import load_section
+from pipelines.parallel import strategies  # noqa: F401  registers the strategies
+from pipelines.parallel.strategy import build_strategy
+from pipelines.sweep.contender import Contender
+from pipelines.sweep.worker import sent_bytes
+from pipelines.training import RecipeConfig
+from tests.imports import ROOT
+
+PARAMS = ROOT / "params.yaml"
+WIDTH = 1024
+"""Of the model's layers: 12.6 MB of gradients, so that one bit a value is 0.4 MB and framing a small part of it."""
+NUM_STEPS = 4
+"""As many as the parameters' averaging interval in params.yaml, so that every block exchanges."""
+
+
+def main() -> None:
+    hvd.init()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), *(nn.Linear(WIDTH, WIDTH) for _ in range(3)), nn.Linear(WIDTH, 10))
+    batch = (torch.randn(2, WIDTH), torch.tensor([0, 1]))
+    recipe = load_section(RecipeConfig, "recipe", PARAMS)
+    for method in sys.argv[1:]:
+        strategy, _ = build_strategy(method, PARAMS)
+        contender = Contender(method, model, strategy, recipe, [batch], sent_bytes)
+        contender.warm_up(NUM_STEPS)
+        block = contender.run_block(NUM_STEPS)
+        blocks = hvd.allgather_object((block.payload_bytes, block.interface_bytes), name=f"{method}.bytes")
+        if hvd.rank() == 0:
+            payload, counted = map(max, zip(*blocks, strict=True))
+            row = {"method": method, "payload_bytes": payload, "interface_bytes": counted}
+            print(json.dumps(row), flush=True)
+    hvd.shutdown()
+
+
+if __name__ == "__main__":
+    main()
