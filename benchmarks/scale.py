@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +96,21 @@ class Errors:
         return difference / math.sqrt(sum(float(b.square().sum()) for _, b in self._sums.values()))
 
 
-def measure_cell(wire_bits: int, workers: int, num_steps: int, seed: int) -> list[dict[str, Any]]:
-    """Run one number of levels with all rules on the same gradients."""
-    torch.manual_seed(seed)
+def random_losses(model: nn.Module) -> Iterator[torch.Tensor]:
+    """Yield the loss of `model`, as it is then, on random batches of the digits, without end."""
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
     labels = torch.tensor(digits.target)
+    while True:
+        chosen = torch.randint(0, len(labels), (BATCH_SIZE,))
+        yield nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
+
+
+def measure_cell(wire_bits: int, workers: int, num_steps: int, seed: int) -> list[dict[str, Any]]:
+    """Run one number of levels with all rules on the same gradients."""
+    torch.manual_seed(seed)
     model = make_model()
+    losses = random_losses(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     levels = num_levels(wire_bits, workers)
     config = {"wire_bits": wire_bits, "min_numel": 100, "compile_kernels": False}
@@ -116,10 +125,8 @@ def measure_cell(wire_bits: int, workers: int, num_steps: int, seed: int) -> lis
     for step in range(num_steps):
         gradients: list[Gradients] = []
         for worker in range(workers):
-            chosen = torch.randint(0, len(labels), (BATCH_SIZE,))
             optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
-            loss.backward()  # type: ignore[no-untyped-call]
+            next(losses).backward()  # type: ignore[no-untyped-call]
             for cluster in clusters.values():
                 cluster.collect(worker)
             gradients.append({n: parameters[n].grad.clone() for n in quantized})  # type: ignore[union-attr]

@@ -90,16 +90,15 @@ def our_densenet(depth: int, image_size: int, densenet: DenseNetConfig) -> nn.Mo
 
 def torchvision_densenet(depth: int, densenet: DenseNetConfig) -> nn.Module:
     """Return torchvision's DenseNet-BC of the same blocks and widths, with the paper's stem for small images."""
-    initial_width = densenet.initial_width or 2 * densenet.growth_rate
     model: nn.Module = torchvision.models.DenseNet(
         growth_rate=densenet.growth_rate,
         block_config=block_layers(depth, densenet),
-        num_init_features=initial_width,
+        num_init_features=densenet.stem_width,
         bn_size=densenet.bottleneck_width,
         num_classes=NUM_CLASSES,
     )
     features = model.features
-    stem = nn.Conv2d(NUM_CHANNELS, initial_width, 3, padding=1, bias=False)
+    stem = nn.Conv2d(NUM_CHANNELS, densenet.stem_width, 3, padding=1, bias=False)
     features.conv0 = stem  # type: ignore[union-attr]
     for name in ("norm0", "relu0", "pool0"):
         setattr(features, name, nn.Identity())

@@ -77,8 +77,7 @@ class DistributedOptimizer(torch.optim.Optimizer):
         self.timings = Timings()
         collectives = collectives if collectives is not None else HorovodCollectives()
         prefix = f"gq.{next(_instances)}"
-        trained = {p for group in self.param_groups for p in group["params"]}
-        named = [(n, p) for n, p in model.named_parameters() if p in trained and p.requires_grad]
+        named = self._trained(model)
         modes = (update, averaging_interval, staleness, backward_passes_per_step, bucket_bytes)
         shapes = [(name, tuple(parameter.shape)) for name, parameter in named]
         check_agreement(collectives, self.config.digest(collectives.workers, modes, shapes), prefix)
@@ -171,6 +170,11 @@ class DistributedOptimizer(torch.optim.Optimizer):
                 bucket.exchange.load_state(gq["tensors"])
         if isinstance(self._update, IntervalUpdate):
             self._update.anchor()
+
+    def _trained(self, model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+        """Return the parameters of `model`, by name, that this optimizer updates."""
+        mine = {p for group in self.param_groups for p in group["params"]}
+        return [(n, p) for n, p in model.named_parameters() if p in mine and p.requires_grad]
 
     def _share(self) -> None:
         self.param_groups, self.state = self._inner.param_groups, self._inner.state

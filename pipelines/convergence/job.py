@@ -45,12 +45,10 @@ class ConvergenceJob:
     def recipe_of(self, seed: int) -> RecipeConfig:
         """Return the recipe of one run: learning rate linear in the global batch (Goyal 2017, section 2.1)."""
         return replace(
-            self.recipe,
+            self.recipe.over(self.epochs),
             seed=seed,
-            epochs=self.epochs,
             batch_size=self.global_batch_size // self.workers,
             learning_rate=self.recipe.learning_rate * self.global_batch_size / self.recipe.batch_size,
-            warmup_epochs=self.recipe.warmup_epochs * self.epochs / self.recipe.epochs,
         )
 
     def digest(self, method_entry: dict[str, Any], data_checksum: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pipelines.config import choice, require
 
 GRANULARITIES = ("layer", "channel_group")
+PLAIN_INITIAL_WIDTH = 16  # Huang et al. 2017, section 4.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,3 +54,10 @@ class DenseNetConfig:
             value = getattr(self, key)
             require(0.0 <= value < 1.0, key, value, "0 or more, less than 1")
         choice("discard_granularity", self.discard_granularity, GRANULARITIES)
+
+    @property
+    def stem_width(self) -> int:
+        """Outputs of the first convolution: `initial_width`, or the paper's rule where that is null."""
+        if self.initial_width is not None:
+            return self.initial_width
+        return 2 * self.growth_rate if self.bottleneck else PLAIN_INITIAL_WIDTH

@@ -19,8 +19,6 @@ from pipelines.models.features import ConcatenatedFeatures, Features
 from pipelines.models.reuse import DiscardDraws, Kept
 from pipelines.models.shared import SharedFeatures
 
-PLAIN_INITIAL_WIDTH = 16  # Huang et al. 2017, section 4.1; BC: twice the growth rate
-
 
 class ReusedConv(nn.Module):
     """Scale, shift, ReLU and convolution of earlier feature maps (1x1: bottleneck or transition)."""
@@ -121,7 +119,7 @@ class DenseNet(nn.Module):
         self, layers: tuple[int, ...], config: DenseNetConfig, num_channels: int, num_classes: int, seed: int
     ) -> None:
         super().__init__()
-        width = config.initial_width or (2 * config.growth_rate if config.bottleneck else PLAIN_INITIAL_WIDTH)
+        width = config.stem_width
         self.stem = nn.Conv2d(num_channels, width, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(self.stem.weight)
         self.blocks = nn.ModuleList()

@@ -48,12 +48,9 @@ class Worker:
         job.check_batch_size(len(self.data.train), self.num_workers)
         scale = job.learning_rate_scale(self.num_workers)
         self.recipe = replace(
-            job.recipe,
-            epochs=config.epochs,
+            job.recipe.over(config.epochs),
             batch_size=config.batch_size,
             learning_rate=job.recipe.learning_rate * scale,
-            # The schedule keeps its shape over fewer epochs, the warm-up its share of them.
-            warmup_epochs=job.recipe.warmup_epochs * config.epochs / job.recipe.epochs,
         )
         self.model = self._build_model()
         self.strategy, self.method_entry = build_strategy(job.method, job.params)

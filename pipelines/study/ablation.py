@@ -11,7 +11,6 @@ from pipelines.data import load_prepared
 from pipelines.evaluation.evaluate import Evaluated
 from pipelines.models import DenseNetConfig
 from pipelines.models.blocks import block_layers, counted_depth
-from pipelines.models.densenet import PLAIN_INITIAL_WIDTH
 from pipelines.models.statistics import count_training_multiply_adds
 from pipelines.results import Row, write_json
 from pipelines.study.compare import evaluate_best, tested_fields
@@ -44,7 +43,7 @@ def variants_of(densenet: DenseNetConfig) -> dict[str, Variant]:
     of its layers, not the nominal depth, which would double it.
     """
     growth, width = max(1, densenet.growth_rate // 2), max(1, densenet.bottleneck_width // 2)
-    initial = _initial_width(densenet)
+    initial = densenet.stem_width
     half, stem = max(1, initial // 2), {"initial_width": initial}
     recompute = not densenet.memory_efficient
     by_layer, by_group = {"discard_granularity": "layer"}, {"discard_granularity": "channel_group"}
@@ -65,12 +64,6 @@ def variants_of(densenet: DenseNetConfig) -> dict[str, Variant]:
         ("other_memory", f"memory_efficient {str(recompute).lower()}", {"memory_efficient": recompute}),
     ]
     return {name: Variant(changed=changed, changes=changes) for name, changed, changes in table}
-
-
-def _initial_width(densenet: DenseNetConfig) -> int:
-    """Return what the first convolution of a DenseNet puts out where the section leaves it to the paper's rule."""
-    by_rule = 2 * densenet.growth_rate if densenet.bottleneck else PLAIN_INITIAL_WIDTH
-    return densenet.initial_width or by_rule
 
 
 def variant_training(job: StudyJob, model: str, variant: Variant, seed: int) -> Training:

@@ -44,12 +44,9 @@ class StudyJob:
         densenet: DenseNetConfig | None = None,
     ) -> Training:
         """Return one training run; what is None is as in the sections study, recipe and densenet."""
-        epochs = epochs or self.config.epochs
         recipe = replace(
-            self.recipe,
+            self.recipe.over(epochs or self.config.epochs),
             seed=seed,
-            epochs=epochs,
-            warmup_epochs=self.recipe.warmup_epochs * epochs / self.recipe.epochs,
             augment=self.config.augment,
             learning_rate=learning_rate or self.recipe.learning_rate,
             schedule=schedule or self.recipe.schedule,

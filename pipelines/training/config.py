@@ -1,6 +1,7 @@
 """Parameters of training: the one recipe of all models, and which models are trained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from pipelines.config import choice, require
 from pipelines.data.config import AugmentConfig
@@ -69,6 +70,10 @@ class RecipeConfig:
         choice("precision", self.precision, ("auto", "float32", "bfloat16"))
         choice("memory_format", self.memory_format, ("auto", "contiguous", "channels_last"))
         choice("execution", self.execution, ("auto", "eager", "compiled", "cuda_graphs"))
+
+    def over(self, epochs: int) -> Self:
+        """Return the recipe over so many epochs: the warm-up keeps its share of them, as the milestones do."""
+        return replace(self, epochs=epochs, warmup_epochs=self.warmup_epochs * epochs / self.epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
