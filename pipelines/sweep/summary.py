@@ -18,6 +18,9 @@ NOTES = (
     "*One worker* (method `alone`) trains without any exchange, on all nodes of the run at the same time: it shares "
     "the machine's cores and memory as the workers of the other methods do. *Exposed communication* is what a step "
     "takes longer than this one of the same round and run.",
+    "A block ends when all that it sent has arrived and is applied. Methods that apply updates late (`ssp`, layerwise "
+    "updates) so wait once a block for what would otherwise be hidden behind the next steps: a lower bound of what "
+    "they gain.",
     "kB are what a worker sends in a step. *Expected* is the payload of the collectives, *interface* the raw counter "
     "of the node's network interface: payload, headers, acknowledgements, and the negotiation in which Horovod's "
     "ranks ask each other what is ready. *Counted* is the raw counter less that negotiation: its rate, measured while "
@@ -26,7 +29,8 @@ NOTES = (
     "unshaped link as all of the step.",
     "The second table holds `auto` against the method that turned out fastest, which nobody knows beforehand: the one "
     "with the smallest median in this very measurement. The interval is that of the median of the ratios by round, "
-    "from order statistics; it takes six rounds.",
+    "from order statistics; it takes six rounds. Where workers outnumber the cores, `sweep.oversubscribed_methods` alone "
+    "are timed, `auto` not among them.",
 )
 """Paragraphs above the table."""
 MILLISECONDS = {
