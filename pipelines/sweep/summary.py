@@ -29,8 +29,8 @@ NOTES = (
     "unshaped link as all of the step.",
     "The second table holds `auto` against the method that turned out fastest, which nobody knows beforehand: the one "
     "with the smallest median in this very measurement. The interval is that of the median of the ratios by round, "
-    "from order statistics; it takes six rounds. Where workers outnumber the cores, `sweep.oversubscribed_methods` alone "
-    "are timed, `auto` not among them.",
+    "from order statistics; it takes six rounds. Where workers outnumber the cores, "
+    "`sweep.oversubscribed_methods` alone are timed, `auto` not among them.",
 )
 """Paragraphs above the table."""
 MILLISECONDS = {
