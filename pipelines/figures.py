@@ -1,18 +1,23 @@
 """One look for all figures: colours, fonts and how a picture is written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, Formatter, LogLocator, NullLocator
 
 # Okabe and Ito, "Color Universal Design", 2008: tells apart under colour-blindness; black comes last.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES = ("-", "--", "-.", ":")
 GREY = "#6b6b6b"
+LOG_RATIO = 10
+"""Costs that span more than this ratio go on a logarithmic axis; on a shorter one it would have few numbers."""
 
 _STYLE: dict[str, Any] = {
     "figure.dpi": 150,
@@ -69,3 +74,20 @@ def color_of(index: int) -> str:
 def line_style_of(index: int) -> str:
     """Return the line style of series number `index`: it changes each time the colours start anew."""
     return LINE_STYLES[index // len(COLORS) % len(LINE_STYLES)]
+
+
+def scale_costs(axes: Axes, costs: Sequence[float]) -> None:
+    """Make the x axis of parameters or seconds fit: logarithmic where they span decades, else from 0 on."""
+    if max(costs) > LOG_RATIO * min(costs):
+        axes.set_xscale("log")
+        label_plainly(axes.xaxis, EngFormatter(sep=""))
+    else:
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def label_plainly(axis: Axis, formatter: Formatter) -> None:
+    """Label 1, 2 and 5 of every decade of a logarithmic axis, without powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(formatter)
+    axis.set_minor_locator(NullLocator())

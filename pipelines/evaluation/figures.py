@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from pipelines.evaluation.evaluate import Evaluated
 from pipelines.evaluation.roc import MACRO, MICRO, Curve
 from pipelines.evaluation.scores import Floats, Labels, confusion_matrix
-from pipelines.figures import GREY, color_of, figure, line_style_of
+from pipelines.figures import GREY, color_of, figure, line_style_of, scale_costs
 from pipelines.results import Row
 
 # Sides that the enlarged corner may have, as shares of the whole panel.
@@ -17,8 +17,6 @@ _ZOOMS = (0.02, 0.05, 0.1, 0.2, 0.5)
 # More classes than this are drawn without a legend entry or a number each.
 _MAX_NAMED = 10
 _MAX_NUMBERED = 20
-# Costs that span more than this ratio go on a logarithmic axis.
-_LOG_RATIO = 10
 
 
 def draw_all(evaluated: Sequence[Evaluated], class_names: tuple[str, ...], folder: Path) -> list[Path]:
@@ -199,11 +197,7 @@ def draw_cost(rows: Sequence[Row], key: str, label: str, path: Path) -> None:
                 elinewidth=1,
                 label=model,
             )
-        costs = [row[key] for row in rows]
-        if max(costs) > _LOG_RATIO * min(costs):
-            axes.set_xscale("log")
-        else:
-            axes.set_xlim(left=0)
+        scale_costs(axes, [row[key] for row in rows])
         axes.set(xlabel=label, ylabel="test accuracy in %")
         axes.set_title("Test accuracy with confidence interval")
         drawing.legend(loc="outside right upper")

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from pipelines.figures import GREY, color_of, figure
+from pipelines.figures import GREY, color_of, figure, label_plainly, scale_costs
 from pipelines.results import Row
 
 PANEL_WIDTH = 3.0  # inches
@@ -35,7 +34,7 @@ def draw_depth_curves(rows: Sequence[Row], milestones: Sequence[float], path: Pa
             line[0].set_ylabel(title)
         for axes, model in zip(panels[0], models, strict=True):
             axes.set_yscale("log")
-            _label_plainly(axes.yaxis, FuncFormatter(_general))
+            label_plainly(axes.yaxis, FuncFormatter(_general))
             axes.set_title(model)
         for axes in panels[-1]:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -118,8 +117,7 @@ def draw_cost(summary: Sequence[Row], key: str, label: str, path: Path) -> None:
                 elinewidth=1,
                 label=row["model"],
             )
-        axes.set_xscale("log")
-        _label_plainly(axes.xaxis, EngFormatter(sep=""))
+        scale_costs(axes, [row[key] for row in summary])
         axes.set(xlabel=label, ylabel="test accuracy in %")
         axes.set_title("Test accuracy, mean and deviation over seeds")
         drawing.legend(loc="outside right upper")
@@ -127,10 +125,3 @@ def draw_cost(summary: Sequence[Row], key: str, label: str, path: Path) -> None:
 
 def _general(value: float, _: int) -> str:
     return f"{value:g}"
-
-
-def _label_plainly(axis: Axis, formatter: FuncFormatter | EngFormatter) -> None:
-    """Label 1, 2 and 5 of every decade of a logarithmic axis, without powers of ten."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(formatter)
-    axis.set_minor_locator(NullLocator())

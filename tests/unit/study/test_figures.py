@@ -46,3 +46,12 @@ def test_cost_names_every_model_with_one_seed_or_more(tmp_path: Path) -> None:
     text = (tmp_path / "cost.svg").read_text(encoding="utf-8")
     for name in (*ACCURACY, "parameters", "1M"):
         assert f">{name}<" in text
+
+
+def test_costs_of_one_magnitude_are_numbered_too(tmp_path: Path) -> None:
+    rows = comparison_rows([comparison_row(model, 1, 0.5) for model in ACCURACY])
+    close = [row | {"train_seconds_mean": 700.0 + 200 * index} for index, row in enumerate(rows)]
+    draw_cost(close, "train_seconds_mean", "seconds", tmp_path / "cost.svg")
+    text = (tmp_path / "cost.svg").read_text(encoding="utf-8")
+    assert ">500<" in text or ">600<" in text
+    assert ">1k<" in text
