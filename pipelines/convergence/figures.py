@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.figures import COLORS, LINE_STYLES, color_of, figure
+from pipelines.figures import color_of, figure, line_style_of
 from pipelines.results import Row
 
 PANEL_WIDTH = 3.4  # inches
@@ -20,7 +20,7 @@ def draw_curves(rows: list[Row], path: Path) -> None:
             for axis, (key, label) in zip(line, across.items(), strict=True):
                 for index, method in enumerate(methods):
                     points = [(row[key], row[value]) for row in rows if row["method"] == method]
-                    style = LINE_STYLES[index // len(COLORS) % len(LINE_STYLES)]
+                    style = line_style_of(index)
                     axis.plot(
                         *zip(*points, strict=True), color=color_of(index), linestyle=style, label=method
                     )
