@@ -142,6 +142,7 @@ def draw_training_curves(evaluated: Sequence[Evaluated], path: Path) -> None:
         ("train_accuracy", "training accuracy", False),
         ("validation_accuracy", "validation accuracy", False),
     )
+    drops = learning_rate_drops(evaluated)
     with figure(path, 8.2, 5.6) as drawing:
         grid = drawing.subplots(2, 2, sharex=True).ravel()
         for axes, (key, title, logarithmic) in zip(grid, panels, strict=True):
@@ -151,14 +152,14 @@ def draw_training_curves(evaluated: Sequence[Evaluated], path: Path) -> None:
                 axes.plot(
                     epochs, values, color=color_of(index), linestyle=line_style_of(index), label=one.run.name
                 )
-            for epoch in learning_rate_drops(evaluated):
+            for epoch in drops:
                 axes.axvline(epoch, color=GREY, linewidth=0.9, linestyle=":")
             axes.set_title(title)
             if logarithmic:
                 axes.set_yscale("log")
         grid[0].xaxis.get_major_locator().set_params(integer=True)
         for axes in grid[2:]:
-            axes.set_xlabel("epoch (dotted: the learning rate drops)")
+            axes.set_xlabel("epoch (dotted: the learning rate drops)" if drops else "epoch")
         handles, labels = grid[0].get_legend_handles_labels()
         drawing.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
 

@@ -1,5 +1,6 @@
 """Build the report: one self-contained HTML page with all tables and figures of a pipeline run."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,11 +46,18 @@ def build_report(results: Path, page: Path) -> None:
 
 
 def _figures(results: Path, captions: dict[str, str]) -> list[Picture]:
-    """Embed the figures named by glob patterns, in order; a pattern may match none (fewer models, say)."""
+    """Embed the figures named by glob patterns, in order; a pattern may match none (fewer models, say).
+
+    Those of one pattern follow each other by name, numbers by size: densenet50 before densenet100.
+    """
+
+    def by_name(path: Path) -> list[str]:
+        return [part.zfill(9) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
+
     return [
         embed(path, caption.format(name=path.stem.partition("-")[2]))
         for pattern, caption in captions.items()
-        for path in sorted((results / "figures").glob(pattern))
+        for path in sorted((results / "figures").glob(pattern), key=by_name)
     ]
 
 
@@ -73,7 +81,7 @@ def _data_section(results: Path) -> Section:
 
 def _recognition_section(rows: list[Row], results: Path) -> Section:
     captions = {
-        "recognition/curves.png": "Loss and accuracy by epoch; dotted lines: the learning rate drops.",
+        "recognition/curves.png": "Loss and accuracy by epoch.",
         "recognition/roc.png": "ROC of all models, macro average over the classes.",
         "recognition/roc-*.png": "ROC per class: {name}.",
         "recognition/confusion-*.png": "Confusion matrix on the test part: {name}.",

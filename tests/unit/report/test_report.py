@@ -77,6 +77,15 @@ def test_page_is_one_file_with_every_number_and_figure(results: Path) -> None:
     assert not re.search(r'(src|href)="(?!data:|#)', page)
 
 
+def test_pictures_of_models_follow_each_other_by_depth(results: Path) -> None:
+    for depth in (200, 50, 100):
+        (results / f"figures/recognition/roc-densenet{depth}.png").write_bytes(png())
+    build_report(results, results / "report.html")
+    page = (results / "report.html").read_text(encoding="utf-8")
+    names = re.findall(r"ROC per class: (\w+)\.</figcaption>", page)
+    assert names == ["densenet50", "densenet100", "densenet200", "vgg16_bn"]
+
+
 def test_every_two_models_are_tested_on_the_same_images(results: Path) -> None:
     build_report(results, results / "report.html")
     page = (results / "report.html").read_text(encoding="utf-8")
