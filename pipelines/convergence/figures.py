@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
-from pipelines.figures import color_of, figure, line_style_of
+from matplotlib.ticker import StrMethodFormatter
+
+from pipelines.figures import color_of, figure, label_plainly, line_style_of
 from pipelines.results import Row
 
 PANEL_WIDTH = 3.4  # inches
 AXES = {"steps": "steps", "sent_megabytes": "MB sent by a worker", "seconds": "seconds"}
-CURVES = {"train_loss": "training loss", "test_accuracy": "test accuracy"}
+CURVES = {"train_loss": "training loss, first worker", "test_accuracy": "test accuracy"}
 
 
 def draw_curves(rows: list[Row], path: Path) -> None:
-    """Loss and accuracy against steps, bytes and (where measured) seconds, a line a method; writes `path`."""
+    """Draw loss and accuracy against steps, bytes and (where measured) seconds, a line a method; writes `path`."""
     across = {key: label for key, label in AXES.items() if all(row[key] is not None for row in rows)}
     methods = list(dict.fromkeys(row["method"] for row in rows))
     with figure(path, PANEL_WIDTH * len(across), 1.7 * PANEL_WIDTH) as drawing:
@@ -27,6 +29,9 @@ def draw_curves(rows: list[Row], path: Path) -> None:
                 axis.set_xlabel(label)
                 if key == "sent_megabytes":
                     axis.set_xscale("log")
+                    label_plainly(axis.xaxis, StrMethodFormatter("{x:g}"))
             line[0].set_ylabel(title)
+        panels[0][0].set_yscale("log")
+        label_plainly(panels[0][0].yaxis, StrMethodFormatter("{x:g}"))
         handles, labels = panels[0][0].get_legend_handles_labels()
         drawing.legend(handles, labels, loc="outside lower center", ncols=6)

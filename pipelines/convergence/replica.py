@@ -53,7 +53,8 @@ def train_replica(
 ) -> list[Row]:
     """Train one worker's replica `model`, in place; returns a row a scored epoch (equal scores on all workers).
 
-    A row's `sent_megabytes` is what this worker has sent so far, `seconds` the time since the first step.
+    A row's `sent_megabytes` is what this worker has sent so far, `seconds` the time since the first step,
+    `train_loss` the mean over the epoch of this worker's own batches.
     Raises UserError where the loss stops being finite.
     """
     recipe = job.recipe_of(seed)
