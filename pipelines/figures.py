@@ -16,6 +16,8 @@ from matplotlib.ticker import EngFormatter, Formatter, LogLocator, NullLocator
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES = ("-", "--", "-.", ":")
 GREY = "#6b6b6b"
+PLAIN = "{x:g}"
+"""Format of numbers on an axis as they are, without powers of ten."""
 LOG_RATIO = 10
 """Costs that span more than this ratio go on a logarithmic axis; on a shorter one it would have few numbers."""
 
@@ -86,7 +88,7 @@ def scale_costs(axes: Axes, costs: Sequence[float]) -> None:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def label_plainly(axis: Axis, formatter: Formatter) -> None:
+def label_plainly(axis: Axis, formatter: Formatter | str = PLAIN) -> None:
     """Label 1, 2 and 5 of every decade of a logarithmic axis, without powers of ten."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(formatter)

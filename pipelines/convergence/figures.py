@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from matplotlib.ticker import StrMethodFormatter
-
 from pipelines.figures import color_of, figure, label_plainly, line_style_of
 from pipelines.results import Row
 
@@ -29,9 +27,9 @@ def draw_curves(rows: list[Row], path: Path) -> None:
                 axis.set_xlabel(label)
                 if key == "sent_megabytes":
                     axis.set_xscale("log")
-                    label_plainly(axis.xaxis, StrMethodFormatter("{x:g}"))
+                    label_plainly(axis.xaxis)
             line[0].set_ylabel(title)
         panels[0][0].set_yscale("log")
-        label_plainly(panels[0][0].yaxis, StrMethodFormatter("{x:g}"))
+        label_plainly(panels[0][0].yaxis)
         handles, labels = panels[0][0].get_legend_handles_labels()
         drawing.legend(handles, labels, loc="outside lower center", ncols=6)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from pipelines.figures import GREY, color_of, figure, label_plainly, scale_costs
+from pipelines.figures import GREY, PLAIN, color_of, figure, label_plainly, scale_costs
 from pipelines.results import Row
 
 PANEL_WIDTH = 3.0  # inches
@@ -34,7 +34,7 @@ def draw_depth_curves(rows: Sequence[Row], milestones: Sequence[float], path: Pa
             line[0].set_ylabel(title)
         for axes, model in zip(panels[0], models, strict=True):
             axes.set_yscale("log")
-            label_plainly(axes.yaxis, FuncFormatter(_general))
+            label_plainly(axes.yaxis)
             axes.set_title(model)
         for axes in panels[-1]:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -91,7 +91,7 @@ def draw_rates(rows: Sequence[Row], path: Path) -> None:
                 axes.plot(*zip(*points, strict=True), color=color_of(index), marker=marker, label=model)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(sorted({row["learning_rate"] for row in rows})))
-        axes.xaxis.set_major_formatter(FuncFormatter(_general))
+        axes.xaxis.set_major_formatter(PLAIN)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set(xlabel="initial learning rate", ylabel="validation accuracy in %")
         axes.set_title("Accuracy after the last epoch")
@@ -121,7 +121,3 @@ def draw_cost(summary: Sequence[Row], key: str, label: str, path: Path) -> None:
         axes.set(xlabel=label, ylabel="test accuracy in %")
         axes.set_title("Test accuracy, mean and deviation over seeds")
         drawing.legend(loc="outside right upper")
-
-
-def _general(value: float, _: int) -> str:
-    return f"{value:g}"

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,10 +77,7 @@ def test_a_terminated_run_ends_its_command_and_leaves_the_cluster_up() -> None:
         run.terminate()
     assert run.returncode == 143
     # Killed it is, but on a busy machine it may not be gone yet.
-    deadline = time.monotonic() + 30
-    while (left := stage("run", "--", "pgrep", "-x", "sleep").stdout) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert left == ""
+    assert wait_until(lambda: stage("run", "--", "pgrep", "-x", "sleep").stdout == "", 30)
     assert stage("down").stdout == "ended 1 cluster(s)\n"
 
 

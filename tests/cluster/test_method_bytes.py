@@ -42,6 +42,7 @@ def test_the_sweep_has_a_method_of_every_strategy() -> None:
 def check(workers: int, methods: tuple[str, ...]) -> None:
     for method, (counted, reported) in counted_and_reported(workers, methods).items():
         # Headers, acknowledgements and negotiation come on top; nothing of a payload is missing.
+        assert reported > 0, method
         allowed = 0.05 * reported if reported > SMALL_BYTES else FRAMING_BYTES
         assert 0 <= counted - reported <= allowed, (method, counted, reported)
 
