@@ -5,6 +5,7 @@ frozen dataclass `Options` for its parameters. The worker knows this interface o
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -53,6 +54,8 @@ class Strategy(ABC):
 
     settled = True
     """Whether the steps to come cost what they will cost from now on; False while a policy still tries things."""
+    choices: Sequence[str] = ()
+    """What a policy has chosen for now: the wire format of each bucket. Empty where there is nothing to choose."""
 
     def __init__(self, options: Any) -> None:
         self.options = options

@@ -18,20 +18,25 @@ class Trial:
     """A tournament between plans, numbered from the least to the most lossy.
 
     In a cycle each plan that is left has one turn of `NUM_SETTLING` + `steps` training steps, in the order of the
-    numbers or, every other cycle, against it, so that a drift of the machine favours neither end. A round has twice
-    the cycles of the one before. A turn counts by its median step over the mean of its cycle's turns: what slows a
-    whole cycle down is no plan's fault. Tell it of each step with `record`. Where that ends a round, the workers
-    agree on `scores()` and pass the result to `end_round`, so that all go on alike.
+    numbers or, every other cycle, against it, so that a drift of the machine favours neither end. The first round has
+    as many cycles as fill `seconds`, at least one: short steps vary more and can be had in greater number. Each
+    further round has twice the cycles of the one before. A turn counts by its median step over the mean of its
+    cycle's turns: what slows a whole cycle down is no plan's fault. Tell it of each step with `record`. Where that
+    returns True, the workers agree on `scores()` and `spent` and pass the result to `go_on`, so that all go on alike.
 
     Args:
         num_plans: plans to compare.
         rounds: rounds until the winner is chosen; fewer where one plan is left.
         steps: timed steps of a turn.
+        seconds: least duration of the first round.
     """
 
-    def __init__(self, num_plans: int, rounds: int, steps: int) -> None:
+    def __init__(self, num_plans: int, rounds: int, steps: int, seconds: float) -> None:
         self._left = list(range(num_plans))
         self._rounds, self._steps = rounds, steps
+        self._first_round: float | None = seconds
+        self.spent = 0.0
+        """Seconds of all steps so far, on this worker."""
         self._cycles: list[dict[int, float]] = []
         self._turns: dict[int, float] = {}
         self._samples: list[float] = []
@@ -50,7 +55,8 @@ class Trial:
         return len(self._left) == 1
 
     def record(self, seconds: float) -> bool:
-        """Take the seconds of a step of `plan`; return whether the round is over."""
+        """Take the seconds of a step of `plan`; return whether it is time for the workers to agree."""
+        self.spent += seconds
         self._recorded += 1
         if self._recorded > NUM_SETTLING:
             self._samples.append(seconds)
@@ -72,10 +78,18 @@ class Trial:
             for plan in self._left
         ]
 
-    def end_round(self, scores: Sequence[float]) -> None:
-        """Drop the slow plans, or choose the winner after the last round; `scores` as agreed on, in their order."""
+    def go_on(self, scores: Sequence[float], spent: float) -> None:
+        """End the round: drop the slow plans, or choose the winner after the last one; or lengthen the first.
+
+        `scores`, in their order, and `spent` as the workers agreed on.
+        """
+        cycles = len(self._cycles)
+        if self._first_round is not None and spent < self._first_round:
+            self._due = max(cycles + 1, math.ceil(cycles * self._first_round / spent))
+            return
+        self._first_round = None
         self._rounds -= 1
-        allowed = min(scores) * (1 + SPREAD / math.sqrt(len(self._cycles)) if self._rounds else WORTH)
+        allowed = min(scores) * (1 + SPREAD / math.sqrt(cycles) if self._rounds else WORTH)
         kept = [plan for plan, score in zip(self._left, scores, strict=True) if score <= allowed]
         self._left = kept if self._rounds else kept[:1]
-        self._due += len(self._cycles) + 1
+        self._due += cycles + 1

@@ -31,6 +31,9 @@ class SweepConfig:
     min_seconds: float
     """Further rounds follow until so much time has passed: short steps need more of them for the same certainty.
     Not where threads outnumber cores, which no number of rounds makes certain."""
+    policy_seconds: float
+    """For so long, after these rounds, `auto` and those that it may choose whose steps are nearly as short as the
+    shortest take further turns: what is to be told from it by a few percent needs many blocks. 0: none."""
     steps_per_round: int
     """Steps in a block; a block ends when all that it sent has arrived and is applied."""
     threads_per_worker: int
@@ -49,8 +52,8 @@ class SweepConfig:
         require(enough, "workers", self.workers, "whole numbers of at least 2")
         unknown = sorted(set(self.oversubscribed_methods) - set(self.methods))
         require(not unknown, "oversubscribed_methods", unknown, f"some of methods {list(self.methods)}")
-        seconds = self.min_seconds
-        require(seconds >= 0, "min_seconds", seconds, "a number of at least 0 (seconds)")
+        for key in ("min_seconds", "policy_seconds"):
+            require(getattr(self, key) >= 0, key, getattr(self, key), "a number of at least 0 (seconds)")
         cycle = self.cycle_milliseconds
         require(cycle > 0, "cycle_milliseconds", cycle, "a number above 0 (milliseconds)")
         for key in ("batch_size", "warmup_steps", "rounds", "steps_per_round", "threads_per_worker"):

@@ -1,6 +1,7 @@
 """The policy `auto` beside the methods that it may choose, in every cell of the sweep."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from scipy.stats import binom
@@ -8,12 +9,14 @@ from scipy.stats import binom
 from pipelines.results import Row
 
 CONFIDENCE = 0.95
+CLOSE = 1.1
+"""Close rivals of `auto`: what it may choose with a median step of at most so many times the shortest of these."""
 
 
 def policy_table(rows: list[Row]) -> Iterator[str]:
     """Yield the lines of a Markdown table: `auto` beside the fastest, by the median, that it may choose."""
-    yield "| model | link | workers | fastest that `auto` may choose | its step, ms | `auto`, ms | `auto` over it | the same by round (95 % interval) | rounds |"  # noqa: E501
-    yield "|---|---|---|---|---|---|---|---|---|"
+    yield "| model | link | workers | fastest that `auto` may choose | its step, ms | `auto`, ms | `auto` over it | the same by round (95 % interval) | rounds | formats chosen (buckets) |"  # noqa: E501
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for row in rows:
         if row["strategy"] != "auto":
             continue
@@ -22,11 +25,15 @@ def policy_table(rows: list[Row]) -> Iterator[str]:
         uniform = [other for other in cell if could_choose(row, other)]
         best = min(uniform, key=lambda other: float(other["step_seconds_median"]))
         steps = [best["step_seconds_median"], row["step_seconds_median"]]
-        ratios = np.array(row["step_seconds_by_round"]) / np.array(best["step_seconds_by_round"])
+        shared = min(row["num_rounds"], best["num_rounds"])
+        mine, its = (np.array(each["step_seconds_by_round"][:shared]) for each in (row, best))
+        ratios = mine / its
         interval = median_interval(ratios.tolist())
         bounds = "too few rounds" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
         cells = [*(str(row[key]) for key in keys), best["method"], *(f"{1e3 * step:.1f}" for step in steps)]
         cells += [f"{steps[1] / steps[0]:.3f}", f"{np.median(ratios):.3f} ({bounds})", str(len(ratios))]
+        formats: Counter[str] = Counter(row["choices"])
+        cells.append(", ".join(f"{name} ({number})" for name, number in formats.items()))
         yield "| " + " | ".join(cells) + " |"
 
 
@@ -35,6 +42,18 @@ def could_choose(auto: Row, other: Row) -> bool:
     if other["strategy"] == "gq":
         return other["wire_bits"] in auto["wire_bits"]
     return other["strategy"] in ("sdp", "sdp_fp16")
+
+
+def rivals(medians: Mapping[str, float], facts: Mapping[str, Row]) -> list[str]:
+    """Return `auto` and its close rivals, in the order of `medians`; none without `auto` or without a rival.
+
+    `medians` holds a method's median step, `facts` the strategy and wire width of each.
+    """
+    policies = [method for method in medians if facts[method]["strategy"] == "auto"]
+    choosable = [m for m in medians if any(could_choose(facts[policy], facts[m]) for policy in policies)]
+    limit = CLOSE * min((medians[method] for method in choosable), default=0.0)
+    close = {method for method in choosable if medians[method] <= limit}
+    return [method for method in medians if method in close or method in policies] if close else []
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:

@@ -27,40 +27,56 @@ def sweep_rows(
     """Return a row a method, and one with `workers: 1`, method `alone`; a round is one block of every method.
 
     Args:
-        gathered: per worker the blocks by method, each a tuple with the fields `columns` of a `Block`.
+        gathered: per worker the blocks by method, each a tuple with the fields `columns` of a `Block`. Methods may
+            have further blocks after the rounds that all share; these count for the step's time alone.
         columns: names of these fields.
         facts: what all rows share, `link` and `workers` among it.
         steps_per_block: timed steps of a block.
     """
-    blocks = {method: dict(zip(columns, slowest(gathered, method).T, strict=True)) for method in gathered[0]}
+    shared = len(gathered[0][ALONE])
+    rounds, steps, negotiation = {}, {}, {}
+    for method in gathered[0]:
+        times = as_array(gathered, method)
+        steps[method] = times[:, :, 0].max(axis=0)
+        worker = times[:, :shared, 0].argmax(axis=0)
+        rounds[method] = dict(zip(columns, blocks_of(times, worker).T, strict=True))
+        alone = dict(zip(columns, blocks_of(as_array(gathered, ALONE), worker).T, strict=True))
+        negotiation[method] = alone["interface_bytes"] / alone["step_seconds"]
     return [
         {
             **facts,
             "method": method,
             "workers": 1 if method == ALONE else facts["workers"],
-            "num_rounds": len(mine["step_seconds"]),
-            "timed_steps": len(mine["step_seconds"]) * steps_per_block,
-            **step_values(mine, blocks),
-            **byte_values(mine, blocks[ALONE], facts["link"]),
+            "num_rounds": len(steps[method]),
+            "timed_steps": len(steps[method]) * steps_per_block,
+            **step_values(steps[method]),
+            **paired_values(mine, rounds),
+            **byte_values(mine, negotiation[method], facts["link"]),
         }
-        for method, mine in blocks.items()
+        for method, mine in rounds.items()
     ]
 
 
-def step_values(mine: Columns, blocks: Mapping[str, Columns]) -> Row:
-    """Return the values of a method's row that say how long a step takes.
-
-    `step_seconds_by_round` holds a block's mean step. What compares methods does so within a round, because a slow
-    spell of the machine lengthens all of its blocks: `step_over_sdp_median` and its quartiles, None without `sdp`,
-    and `exposed_communication_seconds`, against the step of one worker.
-    """
-    steps, alone = mine["step_seconds"], blocks[ALONE]["step_seconds"]
-    over = steps / blocks[REFERENCE]["step_seconds"] if REFERENCE in blocks else None
-    quartiles = {"low_quartile": 0.25, "median": 0.5, "high_quartile": 0.75}
+def step_values(steps: NDArray[np.float64]) -> Row:
+    """Return the values of a method's row that say how long a step takes; `steps` are the means of all its blocks."""
     return {
         "step_seconds_median": float(np.median(steps)),
         "step_seconds_iqr": interquartile_range(steps.tolist()),
         "step_seconds_by_round": steps.tolist(),
+    }
+
+
+def paired_values(mine: Columns, rounds: Mapping[str, Columns]) -> Row:
+    """Return the values of a method's row that compare it, and the parts of its step.
+
+    What compares methods does so within a round, because a slow spell of the machine lengthens all of its blocks:
+    `step_over_sdp_median` and its quartiles, None without `sdp`, and `exposed_communication_seconds`, against the
+    step of one worker.
+    """
+    steps, alone = mine["step_seconds"], rounds[ALONE]["step_seconds"]
+    over = steps / rounds[REFERENCE]["step_seconds"] if REFERENCE in rounds else None
+    quartiles = {"low_quartile": 0.25, "median": 0.5, "high_quartile": 0.75}
+    return {
         **{
             f"step_over_{REFERENCE}_{name}": None if over is None else float(np.quantile(over, part))
             for name, part in quartiles.items()
@@ -72,23 +88,22 @@ def step_values(mine: Columns, blocks: Mapping[str, Columns]) -> Row:
     }
 
 
-def byte_values(mine: Columns, alone: Columns, link: str) -> Row:
+def byte_values(mine: Columns, negotiation: NDArray[np.float64], link: str) -> Row:
     """Return the values of a method's row that say what a worker sends in a step.
 
     `wire_bytes_counted_per_step` is what the interface sent (`interface_bytes_per_step`) less what Horovod's
-    negotiation sends on its own (`control_bytes_per_step`): its rate in the blocks of `alone` times the part of the
-    step in which no collective is under way. Horovod's one background thread runs the collectives too, so it does
-    not negotiate meanwhile; they last at least as long as their payload takes on the link.
+    negotiation sends on its own (`control_bytes_per_step`), round by round: its bytes per second in the block of
+    `alone` of the same round and worker (`negotiation`) times the part of the step in which no collective is under
+    way. Horovod's one background thread runs the collectives too, so it does not negotiate meanwhile; they last at
+    least as long as their payload takes on the link.
     """
-    interface = float(np.median(mine["interface_bytes"]))
-    rate = float(np.median(alone["interface_bytes"] / alone["step_seconds"]))
     idle_seconds = np.maximum(mine["step_seconds"] - mine["payload_bytes"] * seconds_per_byte(link), 0.0)
-    control = rate * float(np.median(idle_seconds))
+    control = negotiation * idle_seconds
     return {
         "wire_bytes_expected_per_step": float(np.median(mine["payload_bytes"])),
-        "wire_bytes_counted_per_step": interface - control,
-        "interface_bytes_per_step": interface,
-        "control_bytes_per_step": control,
+        "wire_bytes_counted_per_step": float(np.median(mine["interface_bytes"] - control)),
+        "interface_bytes_per_step": float(np.median(mine["interface_bytes"])),
+        "control_bytes_per_step": float(np.median(control)),
     }
 
 
@@ -97,11 +112,17 @@ def seconds_per_byte(link: str) -> float:
     return 0.0 if link == UNSHAPED else 8 / parse_rate(link)
 
 
-def slowest(gathered: Sequence[dict[str, list[tuple[float, ...]]]], method: str) -> NDArray[np.float64]:
-    """Keep of every block the worker with the longest step: [blocks, columns], the step's time first."""
-    times = np.array([worker[method] for worker in gathered], dtype=np.float64)
-    worker = times[:, :, 0].argmax(axis=0)
-    return np.asarray(times[worker, np.arange(times.shape[1])])
+def as_array(gathered: Sequence[dict[str, list[tuple[float, ...]]]], method: str) -> NDArray[np.float64]:
+    """Return the blocks of a method as [workers, blocks, columns], the step's time first."""
+    return np.array([worker[method] for worker in gathered], dtype=np.float64)
+
+
+def blocks_of(times: NDArray[np.float64], worker: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the first blocks of `times`, each as the worker whose index stands in `worker` had it: [blocks, columns].
+
+    A block counts as its slowest worker had it.
+    """
+    return np.asarray(times[worker, np.arange(len(worker))])
 
 
 def ratio_to_reference(row: Row, rows: list[Row]) -> float | None:

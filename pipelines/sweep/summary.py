@@ -23,13 +23,14 @@ NOTES = (
     "they gain.",
     "kB are what a worker sends in a step. *Expected* is the payload of the collectives, *interface* the raw counter "
     "of the node's network interface: payload, headers, acknowledgements, and the negotiation in which Horovod's "
-    "ranks ask each other what is ready. *Counted* is the raw counter less that negotiation: its rate, measured while "
-    "each worker trains alone, times the part of the step in which no collective is under way. Horovod does not "
-    "negotiate during a collective; that part is taken as the step less the payload's time on the link, so on an "
-    "unshaped link as all of the step.",
+    "ranks ask each other what is ready. *Counted* is the raw counter less that negotiation: its rate, measured in the "
+    "same round on the same node while each worker trains alone, times the part of the step in which no collective is "
+    "under way. Horovod does not negotiate during a collective; that part is taken as the step less the payload's time "
+    "on the link, so on an unshaped link as all of the step.",
     "The second table holds `auto` against the method that turned out fastest, which nobody knows beforehand: the one "
-    "with the smallest median in this very measurement. The interval is that of the median of the ratios by round, "
-    "from order statistics; it takes six rounds. Where workers outnumber the cores, "
+    "with the smallest median in this very measurement. To tell them apart, `auto` and those within a tenth of the "
+    "fastest took further turns after the rounds of all methods. The interval is that of the median of the ratios by "
+    "round, from order statistics; it takes six rounds. Where workers outnumber the cores, "
     "`sweep.oversubscribed_methods` alone are timed, `auto` not among them.",
 )
 """Paragraphs above the table."""

@@ -1,6 +1,7 @@
 """One worker (Horovod rank) of the sweep: all methods take turns in one process."""
 
 import math
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import astuple, fields
@@ -21,6 +22,7 @@ from pipelines.results import Row, write_json
 from pipelines.sweep.config import SweepConfig
 from pipelines.sweep.contender import Block, Contender
 from pipelines.sweep.job import SweepJob
+from pipelines.sweep.policy import rivals
 from pipelines.sweep.rows import ALONE, sweep_rows
 
 NUM_BATCHES = 8
@@ -48,8 +50,10 @@ def run_worker(job: SweepJob) -> None:
         }
         columns = [field.name for field in fields(Block)]
         rows = sweep_rows(gathered, columns, facts, job.sweep.steps_per_round)
+        chosen = {each.name: list(each.strategy.choices) for each in contenders if each.strategy is not None}
         for row in rows:
             row |= method_facts(row["method"], job)
+            row["choices"] = chosen.get(row["method"], [])
         write_json(job.part_file(hvd.size()), rows)
     hvd.shutdown()
 
@@ -113,7 +117,31 @@ def take_turns(contenders: Sequence[Contender], job: SweepJob) -> dict[str, list
         turn += 1
         if not sweep.oversubscribed(hvd.size()):
             planned = plan_rounds(sweep, turn, time.monotonic() - start)
+    compare_policy(contenders, blocks, job)
     return blocks
+
+
+def compare_policy(
+    contenders: Sequence[Contender], blocks: dict[str, list[tuple[float, ...]]], job: SweepJob
+) -> None:
+    """Run further blocks of `auto` and its close rivals, in turn, and append them to `blocks` (a collective).
+
+    Rank 0's times decide on the rivals, its clock on the end.
+    """
+    facts = {contender.name: method_facts(contender.name, job) for contender in contenders}
+    medians = {name: statistics.median(block[0] for block in mine) for name, mine in blocks.items()}
+    names = hvd.broadcast_object(rivals(medians, facts), root_rank=0, name="sweep.rivals")
+    close = [contender for contender in contenders if contender.name in names]
+    turn, start = len(blocks[ALONE]), time.monotonic()
+    while close and goes_on(time.monotonic() - start < job.sweep.policy_seconds):
+        for contender in job.shuffled(close, hvd.size(), turn):
+            blocks[contender.name].append(astuple(contender.run_block(job.sweep.steps_per_round)))
+        turn += 1
+
+
+def goes_on(mine: bool) -> bool:
+    """Return what rank 0 says (a collective)."""
+    return bool(hvd.broadcast_object(mine, root_rank=0, name="sweep.goes_on"))
 
 
 def plan_rounds(sweep: SweepConfig, done: int, seconds: float) -> int:

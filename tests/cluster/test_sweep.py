@@ -7,7 +7,15 @@ import pytest
 from tests.pipeline.workspace import Workspace, stages_run
 
 MODEL = "densenet22"
-METHODS = ["sdp", "gq8_bucketed"]
+METHODS = ["sdp", "gq8_bucketed", "auto"]
+AUTO = {
+    "strategy": "auto",
+    "wire_bits": [8],
+    "measured_steps": 1,
+    "trial_rounds": 1,
+    "trial_steps": 1,
+    "trial_seconds": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +35,8 @@ def workspace(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Worksp
         sweep__warmup_steps=2,
         sweep__rounds=1,
         sweep__min_seconds=5,
+        sweep__policy_seconds=5,
+        methods__auto=AUTO,
         sweep__steps_per_round=2,
     )
     workspace.commit("tiny sweep")
@@ -41,14 +51,27 @@ def test_every_method_has_a_row(workspace: Workspace) -> None:
     assert [(row["method"], row["workers"]) for row in rows] == [("alone", 1), *((m, 2) for m in METHODS)]
     assert all(row["step_seconds_median"] > 0 for row in rows)
     # All have taken as many turns, and more of them than one, which is over long before `min_seconds`.
-    (timed_steps,) = {row["timed_steps"] for row in rows}
-    assert timed_steps > 2
-    assert {(2 * row["num_rounds"], 2 * len(row["step_seconds_by_round"])) for row in rows} == {
-        (timed_steps, timed_steps)
-    }
+    for row in rows:
+        assert row["timed_steps"] == 2 * row["num_rounds"] == 2 * len(row["step_seconds_by_round"])
+    rounds = {row["method"]: row["num_rounds"] for row in rows}
+    assert rounds["alone"] > 1
+    # `auto` and at least one that it may choose have had further ones, in turn.
+    more = {method for method, number in rounds.items() if number > rounds["alone"]}
+    assert {"auto"} < more <= {"auto", "sdp", "gq8_bucketed"}
+    assert len({rounds[method] for method in more}) == 1
     (one_worker,) = {row["one_worker_step_seconds_median"] for row in rows}
     assert one_worker == rows[0]["step_seconds_median"]
-    assert {row["wire_bits"] for row in rows} == {None, 8}
+    assert [row["wire_bits"] for row in rows] == [None, None, 8, [8]]
+
+
+def test_the_policy_stands_beside_its_fastest_rival(workspace: Workspace) -> None:
+    auto = workspace.json("results/sweep.json")[-1]
+    assert set(auto["choices"]) <= {"none", "fp16", "gq8"}
+    table = (
+        (workspace.folder / "results/sweep.md").read_text(encoding="utf-8").split("fastest that `auto`")[1]
+    )
+    (line,) = [line for line in table.splitlines() if line.startswith(f"| {MODEL}")]
+    assert f"| {auto['num_rounds']} |" in line
 
 
 def test_counted_and_expected_bytes_agree(workspace: Workspace) -> None:
@@ -67,4 +90,4 @@ def test_no_exchange_is_faster_than_its_link(workspace: Workspace) -> None:
 
 def test_the_table_has_a_line_for_every_row(workspace: Workspace) -> None:
     table = (workspace.folder / "results/sweep.md").read_text(encoding="utf-8")
-    assert len(re.findall(rf"^\| {MODEL} \|", table, re.MULTILINE)) == 1 + len(METHODS)
+    assert len(re.findall(rf"^\| {MODEL} \|", table, re.MULTILINE)) == 2 + len(METHODS)

@@ -38,6 +38,8 @@ class AutoOptions:
     """Rounds in which the plans then take turns; the slow ones drop out after each."""
     trial_steps: int
     """Training steps that are timed in a plan's turn; every round has twice the turns of the one before."""
+    trial_seconds: float
+    """Least duration of the first round: short steps have more turns. Long ones have one turn each in it."""
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
@@ -46,6 +48,8 @@ class AutoOptions:
         require(known and bool(self.wire_bits), "wire_bits", list(self.wire_bits), allowed)
         for key in ("measured_steps", "trial_rounds", "trial_steps"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
+        seconds = self.trial_seconds
+        require(seconds >= 0, "trial_seconds", seconds, "a number of at least 0 (seconds)")
 
 
 @dataclass(frozen=True)
@@ -244,7 +248,8 @@ class Auto(Strategy):
         if cheapest not in uniform:
             # Before the plan that is as lossy as its lossiest bucket.
             self.plans.insert(max(formats.index(chosen) for chosen in cheapest), cheapest)
-        self.trial = Trial(len(self.plans), self.options.trial_rounds, self.options.trial_steps)
+        options = self.options
+        self.trial = Trial(len(self.plans), options.trial_rounds, options.trial_steps, options.trial_seconds)
         self._follow(self.trial)
 
     def _judge(self, trial: Trial) -> None:
@@ -252,7 +257,8 @@ class Auto(Strategy):
         if self.step_start is None:
             return
         if trial.record(seconds_now(self.device) - self.step_start):
-            trial.end_round(agree(trial.scores(), self.link, self.device))
+            *scores, spent = agree([*trial.scores(), trial.spent], self.link, self.device)
+            trial.go_on(scores, spent)
         self.settled = trial.over
         self._follow(trial)
 

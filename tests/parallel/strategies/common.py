@@ -18,7 +18,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "topk": {"density": 0.05},
     "dgc": {"density": 0.05, "warmup_steps": 8},
     # The choice must be made before the snapshot, or a resumed run would make it anew.
-    "auto": {"wire_bits": [4], "measured_steps": 1, "trial_rounds": 1, "trial_steps": 1},
+    "auto": {"wire_bits": [4], "measured_steps": 1, "trial_rounds": 1, "trial_steps": 1, "trial_seconds": 0},
 }
 BATCH_SIZE = 32
 SNAPSHOT_STEP = 16

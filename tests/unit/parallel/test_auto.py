@@ -16,7 +16,7 @@ from pipelines.parallel.trial import NUM_SETTLING, Trial
 from pipelines.parallel.virtual import run_workers
 from tests.unit.parallel.compressors import Tensors, build, gradients
 
-OPTIONS = {"wire_bits": [4, 8], "measured_steps": 2, "trial_rounds": 1, "trial_steps": 1}
+OPTIONS = {"wire_bits": [4, 8], "measured_steps": 2, "trial_rounds": 1, "trial_steps": 1, "trial_seconds": 0}
 NUM_STEPS = 20
 SETTLED = 2 + 4 * (NUM_SETTLING + 1)
 """Two measured steps, and one timed step of each of the four plans."""

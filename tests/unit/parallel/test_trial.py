@@ -19,7 +19,7 @@ def play(trial: Trial, seconds_of: Callable[[int, bool], float]) -> list[int]:
         round_over = trial.record(seconds_of(plan, settling > 0))
         settling -= 1
         if round_over:
-            trial.end_round(trial.scores())
+            trial.go_on(trial.scores(), trial.spent)
             settling = NUM_SETTLING
     return turns
 
@@ -27,27 +27,27 @@ def play(trial: Trial, seconds_of: Callable[[int, bool], float]) -> list[int]:
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 @pytest.mark.parametrize("fastest", [0, 1, 2])
 def test_the_fastest_plan_wins(rounds: int, fastest: int) -> None:
-    trial = Trial(3, rounds, steps=2)
+    trial = Trial(3, rounds, steps=2, seconds=0)
     play(trial, lambda plan, settles: 1.0 if plan == fastest else 1.1)
     assert trial.plan == fastest
 
 
 def test_a_lossier_plan_must_be_worth_it() -> None:
     for advantage, winner in [(0.997, 0), (0.98, 1)]:
-        trial = Trial(2, rounds=2, steps=2)
+        trial = Trial(2, rounds=2, steps=2, seconds=0)
         play(trial, lambda plan, settles, advantage=advantage: advantage if plan else 1.0)  # type: ignore[misc]
         assert trial.plan == winner
 
 
 def test_a_slow_plan_has_one_turn_only() -> None:
-    trial = Trial(3, rounds=3, steps=1)
+    trial = Trial(3, rounds=3, steps=1, seconds=0)
     turns = play(trial, lambda plan, settles: [1.0, 2.0, 1.05][plan])
     # The second cycle runs backwards, from the plan that the first one ended with; and so on.
     assert turns == [0, 1, 2, 0, 2, 0, 2, 0, 2]
 
 
 def test_a_slow_cycle_is_no_plans_fault() -> None:
-    trial = Trial(2, rounds=3, steps=1)
+    trial = Trial(2, rounds=3, steps=1, seconds=0)
     # The first plan is faster by a tenth in every cycle, but five of seven cycles are slow, and drift.
     factors = [1.0, 3.0, 4.0, 5.0, 6.0, 7.0, 1.0]
     turns = 0
@@ -63,36 +63,62 @@ def test_a_slow_cycle_is_no_plans_fault() -> None:
 
 
 def test_settling_steps_do_not_count() -> None:
-    trial = Trial(2, rounds=1, steps=3)
+    trial = Trial(2, rounds=1, steps=3, seconds=0)
     play(trial, lambda plan, settles: 1000.0 * (1 - plan) if settles else [1.0, 2.0][plan])
     assert trial.plan == 0
 
 
 def test_one_slow_step_does_not_decide() -> None:
-    trial = Trial(2, rounds=1, steps=3)
+    trial = Trial(2, rounds=1, steps=3, seconds=0)
     steps = iter([0.0, 0.0, 1.0, 50.0, 1.0, 0.0, 0.0, 2.0, 2.0, 2.0])
     play(trial, lambda plan, settles: next(steps))
     assert trial.plan == 0
 
 
 def test_rounds_get_longer_and_end_early_with_one_plan_left() -> None:
-    trial = Trial(2, rounds=3, steps=2)
+    trial = Trial(2, rounds=3, steps=2, seconds=0)
     lengths = [0, 0, 0]
     for number in range(3):
         while not trial.record(1.0):
             lengths[number] += 1
         lengths[number] += 1
-        trial.end_round([1.0, 1.0])
+        trial.go_on([1.0, 1.0], trial.spent)
     assert lengths == [2 * cycles * (NUM_SETTLING + 2) for cycles in (1, 2, 4)]
-    early = Trial(2, rounds=3, steps=1)
+    early = Trial(2, rounds=3, steps=1, seconds=0)
     play(early, lambda plan, settles: [1.0, 2.0][plan])
     assert (early.over, early.plan) == (True, 0)
 
 
 def test_what_the_workers_agreed_on_decides() -> None:
-    trial = Trial(2, rounds=1, steps=1)
+    trial = Trial(2, rounds=1, steps=1, seconds=0)
     while not trial.record([1.0, 2.0][trial.plan]):
         pass
     assert trial.scores() == pytest.approx([2 / 3, 4 / 3])
-    trial.end_round([3.0, 2.0])
+    trial.go_on([3.0, 2.0], trial.spent)
     assert trial.plan == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cycles"),
+    # A cycle of two plans takes 2 x (NUM_SETTLING + 1) = 6 steps of a second.
+    [(0.0, [1, 2]), (6.0, [1, 2]), (7.0, [2, 3]), (12.0, [2, 3]), (18.5, [4, 5])],
+)
+def test_the_first_round_fills_its_time_and_the_others_follow(seconds: float, cycles: list[int]) -> None:
+    trial = Trial(2, rounds=2, steps=1, seconds=seconds)
+    turns = play(trial, lambda plan, settles: 1.0)
+    # Plans that meet at the end of a cycle have two turns in one go.
+    assert trial.spent == 6.0 * sum(cycles)
+    assert len(turns) == sum(cycles) + 1
+
+
+def test_the_time_that_the_workers_agreed_on_decides_how_long_the_first_round_is() -> None:
+    trial = Trial(2, rounds=1, steps=1, seconds=18.0)
+    while not trial.record(1.0):
+        pass
+    trial.go_on(trial.scores(), spent=9.0)  # 6 on this worker
+    for _ in range(2 * (NUM_SETTLING + 1)):
+        assert not trial.over
+        due = trial.record(1.0)
+    assert due, "two cycles, not three"
+    trial.go_on(trial.scores(), spent=18.0)
+    assert trial.over

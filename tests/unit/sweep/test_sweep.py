@@ -10,7 +10,7 @@ import pytest
 from pipelines.config.validate import FieldError
 from pipelines.results import Row
 from pipelines.sweep import SweepConfig, SweepJob
-from pipelines.sweep.policy import median_interval, policy_table
+from pipelines.sweep.policy import median_interval, policy_table, rivals
 from pipelines.sweep.rows import ALONE, sweep_rows
 from pipelines.sweep.summary import paired_verdict, summarise, verdict
 
@@ -90,6 +90,55 @@ def test_the_negotiation_is_subtracted_while_no_payload_is_under_way(
     assert row["wire_bytes_counted_per_step"] == pytest.approx(1.05 * payload_bytes)
 
 
+def test_the_negotiation_is_that_of_the_same_round_and_worker() -> None:
+    """The second worker is always the slower one; it negotiates three times as much, ever less from round to round."""
+    rates = [[10.0, 9.0, 2.0], [30.0, 27.0, 6.0]]
+    steps = [[2.0, 8.0, 3.0], [2.5, 9.0, 4.0]]
+    workers: list[Blocks] = [
+        {
+            ALONE: [(1.0 - 0.1 * index, 0.0, 0.0, 0.0, rate * (1.0 - 0.1 * index)) for rate in rates[index]],
+            "gq4": [
+                (seconds, 0.0, 0.0, 100.0, 105.0 + rate * seconds)
+                for seconds, rate in zip(steps[index], rates[index], strict=True)
+            ],
+        }
+        for index in range(2)
+    ]
+    row = sweep_rows(workers, COLUMNS, {**FACTS, "link": "unshaped"}, 4)[1]
+    assert row["wire_bytes_counted_per_step"] == pytest.approx(105.0)
+    assert row["control_bytes_per_step"] == pytest.approx(75.0)  # of 30 x 2.5, 27 x 9 and 6 x 4
+
+
+def test_further_blocks_of_some_methods_count_for_their_step_alone() -> None:
+    worker = blocks([1.5, 1.6, 1.7, 1.1, 1.2], [1.0, 1.1, 1.2])
+    worker["gq4"][3:] = [(seconds, 9.0, 9.0, 9e9, 9e9) for seconds in (1.1, 1.2)]
+    rows = rows_of(worker)
+    assert (rows["gq4"]["num_rounds"], rows["gq4"]["timed_steps"]) == (5, 20)
+    assert rows["gq4"]["step_seconds_median"] == 1.5
+    assert rows["gq4"]["step_seconds_by_round"] == [1.5, 1.6, 1.7, 1.1, 1.2]
+    assert rows["gq4"]["exposed_communication_seconds"] == pytest.approx(0.5)
+    assert rows["gq4"]["wire_bytes_expected_per_step"] == 1000.0
+    assert rows["gq4"]["encode_seconds"] == 0.01
+    assert rows[ALONE]["num_rounds"] == 3
+
+
+def test_rivals_of_auto_are_what_it_may_choose_and_nearly_as_fast() -> None:
+    facts: dict[str, Row] = {
+        "sdp": {"strategy": "sdp", "wire_bits": None},
+        "gq16": {"strategy": "gq", "wire_bits": 16},
+        "gq8": {"strategy": "gq", "wire_bits": 8},
+        "gq4": {"strategy": "gq", "wire_bits": 4},
+        "auto": {"strategy": "auto", "wire_bits": [4, 8]},
+        "topk": {"strategy": "topk", "wire_bits": None},
+    }
+    medians = {"sdp": 2.0, "gq16": 1.0, "gq8": 1.09, "gq4": 1.0, "auto": 1.5, "topk": 0.5}
+    assert rivals(medians, facts) == ["gq8", "gq4", "auto"]
+    assert rivals({**medians, "gq4": 1.2, "sdp": 1.1}, facts) == ["sdp", "gq8", "auto"]
+    del medians["auto"]
+    assert rivals(medians, facts) == []
+    assert rivals({"auto": 1.0, "topk": 1.0}, facts) == []
+
+
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [(1.0, "2.00"), (2.05, "0.98, slower, within the spread"), (4.0, "0.50, slower")],
@@ -120,7 +169,8 @@ def test_auto_stands_beside_the_fastest_of_its_own_cell() -> None:
         strategy: str, wire_bits: object, steps: list[float], link: str = "1gbit", workers: int = 2
     ) -> Row:
         facts = {"model": "m", "link": link, "workers": workers, "step_seconds_by_round": steps}
-        facts["step_seconds_median"] = statistics.median(steps)
+        facts |= {"step_seconds_median": statistics.median(steps), "num_rounds": len(steps)}
+        facts["choices"] = ["none", "gq8", "gq8"] if strategy == "auto" else []
         return {**facts, "method": f"{strategy}, {wire_bits}", "strategy": strategy, "wire_bits": wire_bits}
 
     rows = [
@@ -134,7 +184,9 @@ def test_auto_stands_beside_the_fastest_of_its_own_cell() -> None:
     ]
     # The ratios of the rounds are 0.9, 0.95, 1, 1.05, 1.1, 1.2 and 1.3: their extremes hold the median of 7 with
     # 1 - 2 / 2^7 = 98 %, the next ones with 1 - 16 / 2^7 = 88 %.
-    expected = "| m | 1gbit | 2 | gq, 8 | 1000.0 | 1100.0 | 1.100 | 1.050 (0.900 to 1.300) | 7 |"
+    expected = (
+        "| m | 1gbit | 2 | gq, 8 | 1000.0 | 1100.0 | 1.100 | 1.050 (0.900 to 1.300) | 7 | none (1), gq8 (2) |"
+    )
     assert list(policy_table(rows))[2:] == [expected]
 
 
@@ -167,6 +219,7 @@ def config(**changes: object) -> SweepConfig:
         "warmup_steps": 1,
         "rounds": 2,
         "min_seconds": 0.0,
+        "policy_seconds": 0.0,
         "steps_per_round": 4,
         "threads_per_worker": 1,
         "cycle_milliseconds": 5.0,
@@ -208,6 +261,7 @@ def test_an_order_is_the_same_in_every_process() -> None:
         ("workers", (1,)),
         ("rounds", 0),
         ("min_seconds", -1.0),
+        ("policy_seconds", -1.0),
         ("methods", ()),
         ("oversubscribed_methods", ("gq8",)),
         ("cycle_milliseconds", 0),
