@@ -39,7 +39,8 @@ class SweepConfig:
     threads_per_worker: int
     """Intra-op threads of torch in each worker."""
     cycle_milliseconds: float
-    """Period of Horovod's negotiation: shorter, a gradient waits less; longer, fewer messages share the link."""
+    """Period of Horovod's negotiation: shorter, a gradient waits less; longer, fewer messages share the link. Where
+    threads outnumber cores, so many times longer."""
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""

@@ -56,16 +56,21 @@ def timed_workers(job: SweepJob) -> list[int]:
     return timed
 
 
-def run_environment(sweep: SweepConfig) -> dict[str, str]:
-    """Return the environment for `horovodrun`: this one, with the threads of a worker and Horovod's settings."""
+def run_environment(sweep: SweepConfig, workers: int) -> dict[str, str]:
+    """Return the environment for `horovodrun`: this one, with the threads of a worker and Horovod's settings.
+
+    Where threads outnumber cores, the cycle of the negotiation is as many times longer: steps are, too, and the
+    negotiation would else grow beside their payload.
+    """
     environment = horovodrun.worker_environment(sweep.threads_per_worker)
-    environment["HOROVOD_CYCLE_TIME"] = str(sweep.cycle_milliseconds)
+    crowding = max(1.0, workers * sweep.threads_per_worker / (os.cpu_count() or 1))
+    environment["HOROVOD_CYCLE_TIME"] = str(sweep.cycle_milliseconds * crowding)
     environment["HOROVOD_CACHE_CAPACITY"] = str(CACHE_CAPACITY)
     return environment
 
 
 def _run(job: SweepJob, workers: int, program: Sequence[str]) -> None:
-    environment = run_environment(job.sweep)
+    environment = run_environment(job.sweep, workers)
     description = f"{job.name}, {workers} workers"
     rate = None if job.link == UNSHAPED else job.link
     with EmulatedCluster(nodes=workers, rate=rate) as cluster:

@@ -41,7 +41,8 @@ def sweep_rows(
         worker = times[:, :shared, 0].argmax(axis=0)
         rounds[method] = dict(zip(columns, blocks_of(times, worker).T, strict=True))
         alone = dict(zip(columns, blocks_of(as_array(gathered, ALONE), worker).T, strict=True))
-        negotiation[method] = alone["interface_bytes"] / alone["step_seconds"]
+        # All workers count their bytes until the slowest one is ready.
+        negotiation[method] = alone["interface_bytes"] / steps[ALONE]
     return [
         {
             **facts,

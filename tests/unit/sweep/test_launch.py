@@ -14,7 +14,7 @@ from pipelines.models.config import DenseNetConfig
 from pipelines.sweep import SweepConfig, SweepJob, launch
 from pipelines.sweep.rows import ALONE
 from tests.imports import ROOT
-from tests.unit.sweep.test_sweep import job
+from tests.unit.sweep.test_sweep import config, job
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_one_of_several_is_left_out_with_a_line(
 
 def test_horovod_remembers_the_names_of_all_methods_of_the_committed_sweep() -> None:
     sweep = load_section(SweepConfig, "sweep", ROOT / "params.yaml")
-    environment = launch.run_environment(sweep)
+    environment = launch.run_environment(sweep, workers=2)
     densenet = load_section(DenseNetConfig, "densenet", ROOT / "params.yaml")
     model = build_model(
         "densenet200", num_channels=1, num_classes=10, image_size=8, densenet=densenet, seed=0
@@ -59,4 +59,12 @@ def test_horovod_remembers_the_names_of_all_methods_of_the_committed_sweep() -> 
     # As if each method gave every tensor a name of its own; most send few buckets.
     num_names = len(sweep.methods) * len(list(model.parameters()))
     assert int(environment["HOROVOD_CACHE_CAPACITY"]) >= num_names > 1024
-    assert float(environment["HOROVOD_CYCLE_TIME"]) == sweep.cycle_milliseconds
+
+
+@pytest.mark.parametrize(("workers", "threads", "crowding"), [(1, 1, 1), (2, 1, 1), (4, 1, 2), (3, 2, 3)])
+def test_the_cycle_is_longer_where_threads_outnumber_cores(
+    monkeypatch: pytest.MonkeyPatch, workers: int, threads: int, crowding: int
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    environment = launch.run_environment(config(threads_per_worker=threads), workers)
+    assert float(environment["HOROVOD_CYCLE_TIME"]) == 5.0 * crowding

@@ -91,12 +91,15 @@ def test_the_negotiation_is_subtracted_while_no_payload_is_under_way(
 
 
 def test_the_negotiation_is_that_of_the_same_round_and_worker() -> None:
-    """The second worker is always the slower one; it negotiates three times as much, ever less from round to round."""
+    """The second worker is the slower one of the method, the first one alone: there, both count for a second.
+
+    The second one negotiates three times as much, both ever less from round to round.
+    """
     rates = [[10.0, 9.0, 2.0], [30.0, 27.0, 6.0]]
     steps = [[2.0, 8.0, 3.0], [2.5, 9.0, 4.0]]
     workers: list[Blocks] = [
         {
-            ALONE: [(1.0 - 0.1 * index, 0.0, 0.0, 0.0, rate * (1.0 - 0.1 * index)) for rate in rates[index]],
+            ALONE: [(1.0 - 0.1 * index, 0.0, 0.0, 0.0, rate) for rate in rates[index]],
             "gq4": [
                 (seconds, 0.0, 0.0, 100.0, 105.0 + rate * seconds)
                 for seconds, rate in zip(steps[index], rates[index], strict=True)
