@@ -23,7 +23,7 @@ $(READY): requirements.txt constraints.txt tools/setup.sh tools/build_horovod.sh
 repro: $(READY) ## rerun the whole study (dvc repro); open results/report.html afterwards
 	@tools/repro.sh
 
-sweep: $(READY) ## time every method on emulated slow links (root or user namespaces; over an hour)
+sweep: $(READY) ## time every method on emulated slow links (root or user namespaces; about two hours)
 	@$(BIN)/dvc repro sweep/dvc.yaml
 
 convergence: $(READY) ## train a small model by every method, at 2 to 64 workers, and test for the same accuracy
