@@ -60,9 +60,13 @@ class SweepConfig:
         for key in ("batch_size", "warmup_steps", "rounds", "steps_per_round", "threads_per_worker"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
 
+    def threads_per_core(self, workers: int) -> float:
+        """Return how many threads of so many workers share a core of this machine; below 1 where cores are left."""
+        return workers * self.threads_per_worker / (os.cpu_count() or 1)
+
     def oversubscribed(self, workers: int) -> bool:
         """Whether the threads of so many workers outnumber the cores of this machine."""
-        return workers * self.threads_per_worker > (os.cpu_count() or 1)
+        return self.threads_per_core(workers) > 1
 
     def methods_of(self, workers: int) -> tuple[str, ...]:
         """Return the methods that are timed with so many workers."""

@@ -63,8 +63,9 @@ def run_environment(sweep: SweepConfig, workers: int) -> dict[str, str]:
     negotiation would else grow beside their payload.
     """
     environment = horovodrun.worker_environment(sweep.threads_per_worker)
-    crowding = max(1.0, workers * sweep.threads_per_worker / (os.cpu_count() or 1))
-    environment["HOROVOD_CYCLE_TIME"] = str(sweep.cycle_milliseconds * crowding)
+    environment["HOROVOD_CYCLE_TIME"] = str(
+        sweep.cycle_milliseconds * max(1.0, sweep.threads_per_core(workers))
+    )
     environment["HOROVOD_CACHE_CAPACITY"] = str(CACHE_CAPACITY)
     return environment
 

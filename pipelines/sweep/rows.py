@@ -34,15 +34,16 @@ def sweep_rows(
         steps_per_block: timed steps of a block.
     """
     shared = len(gathered[0][ALONE])
+    alone = as_array(gathered, ALONE)
+    # [workers, rounds]; all workers count their bytes until the slowest one is ready.
+    rates = alone[:, :, list(columns).index("interface_bytes")] / alone[:, :, 0].max(axis=0)
     rounds, steps, negotiation = {}, {}, {}
     for method in gathered[0]:
         times = as_array(gathered, method)
         steps[method] = times[:, :, 0].max(axis=0)
-        worker = times[:, :shared, 0].argmax(axis=0)
-        rounds[method] = dict(zip(columns, blocks_of(times, worker).T, strict=True))
-        alone = dict(zip(columns, blocks_of(as_array(gathered, ALONE), worker).T, strict=True))
-        # All workers count their bytes until the slowest one is ready.
-        negotiation[method] = alone["interface_bytes"] / steps[ALONE]
+        slowest = times[:, :shared, 0].argmax(axis=0)
+        rounds[method] = dict(zip(columns, times[slowest, np.arange(shared)].T, strict=True))
+        negotiation[method] = rates[slowest, np.arange(shared)]
     return [
         {
             **facts,
@@ -116,14 +117,6 @@ def seconds_per_byte(link: str) -> float:
 def as_array(gathered: Sequence[dict[str, list[tuple[float, ...]]]], method: str) -> NDArray[np.float64]:
     """Return the blocks of a method as [workers, blocks, columns], the step's time first."""
     return np.array([worker[method] for worker in gathered], dtype=np.float64)
-
-
-def blocks_of(times: NDArray[np.float64], worker: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the first blocks of `times`, each as the worker whose index stands in `worker` had it: [blocks, columns].
-
-    A block counts as its slowest worker had it.
-    """
-    return np.asarray(times[worker, np.arange(len(worker))])
 
 
 def ratio_to_reference(row: Row, rows: list[Row]) -> float | None:
