@@ -12,6 +12,9 @@ from pipelines.parallel.config import DistributedConfig
 from pipelines.tracking import TrackingConfig
 from pipelines.training.config import RecipeConfig
 
+CHECKPOINT_FORMAT = 2
+"""Raised when a worker saves other things than before: a run of the older form starts anew."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -62,6 +65,7 @@ class Job:
     def fingerprint(self, method_entry: dict[str, Any], data_checksum: str, num_workers: int) -> str:
         """Return a digest of all that a resumed run must share with the interrupted one."""
         facts = {
+            "format": CHECKPOINT_FORMAT,
             "model": self.model,
             "method": method_entry,
             "distributed": asdict(self.distributed),

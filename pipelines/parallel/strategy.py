@@ -60,6 +60,11 @@ class Strategy(ABC):
     def __init__(self, options: Any) -> None:
         self.options = options
 
+    @property
+    def steps_per_exchange(self) -> int:
+        """Steps from one exchange to the next; what a step costs is a mean over so many."""
+        return 1
+
     @abstractmethod
     def attach(
         self,

@@ -26,9 +26,21 @@ class StepTimes:
 
 
 def slowest_worker(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keep for each step the worker that took longest: [workers, steps, 5] -> [steps, 5], as in StepTimes."""
+    """Keep the worker that took longest in each step or window: [workers, steps, 5] -> [steps, 5], as in StepTimes."""
     slowest = times[:, :, 0].argmax(axis=0)
     return np.asarray(times[slowest, np.arange(times.shape[1])])
+
+
+def window_means(values: NDArray[np.float64], num_steps: int) -> NDArray[np.float64]:
+    """Average over windows of `num_steps` steps, [..., steps, columns] -> [..., windows, columns].
+
+    A method that exchanges every H-th step costs what H of its steps cost on average: their median would leave the
+    exchange out. Windows are counted from the end; fewer steps than `num_steps` are one window.
+    """
+    steps, columns = values.shape[-2:]
+    size = min(num_steps, steps)
+    whole = values[..., steps % size :, :]
+    return np.asarray(whole.reshape(*values.shape[:-2], steps // size, size, columns).mean(axis=-2))
 
 
 def as_array(steps: Sequence[StepTimes]) -> NDArray[np.float64]:
@@ -44,11 +56,10 @@ def interquartile_range(values: Sequence[float]) -> float:
     return high - low
 
 
-def summarise(times: NDArray[np.float64]) -> dict[str, float | int]:
-    """Return median and spread of [steps, 5] seconds under the keys of a result row."""
+def summarise(times: NDArray[np.float64]) -> dict[str, float]:
+    """Return median and spread of [steps, 5] or [windows, 5] seconds under the keys of a result row."""
     steps = times[:, 0].tolist()
-    summary: dict[str, float | int] = {
-        "timed_steps": len(steps),
+    summary = {
         "step_seconds_median": statistics.median(steps),
         "step_seconds_iqr": interquartile_range(steps),
     }

@@ -20,7 +20,14 @@ from pipelines.parallel.metered import seconds_now
 from pipelines.parallel.progress import report_progress
 from pipelines.parallel.reference import LocalReference
 from pipelines.parallel.strategy import build_strategy
-from pipelines.parallel.times import StepTimes, as_array, interquartile_range, slowest_worker, summarise
+from pipelines.parallel.times import (
+    StepTimes,
+    as_array,
+    interquartile_range,
+    slowest_worker,
+    summarise,
+    window_means,
+)
 from pipelines.provenance import provenance
 from pipelines.results import write_csv, write_json
 from pipelines.tracking import NullTracker, Tracker, open_run
@@ -58,7 +65,7 @@ class Worker:
         self.epoch = 0
         self.history: list[dict[str, float | int]] = []
         self.steps: list[StepTimes] = []
-        self.wire_bytes: list[int] = []
+        self.bytes: list[tuple[int, float]] = []  # of each step: handed to the collectives, sent by a ring
         self.reference = LocalReference(
             self.model,
             self.recipe,
@@ -108,7 +115,7 @@ class Worker:
         self.epoch = payload["epoch"]
         self.history = payload["history"]
         self.steps = [StepTimes(*step) for step in payload["steps"]]
-        self.wire_bytes = payload["wire_bytes"]
+        self.bytes = payload["bytes"]
         self.reference.seconds = payload["local_seconds"]
 
     def save(self) -> None:
@@ -121,7 +128,7 @@ class Worker:
             "epoch": self.epoch,
             "history": self.history,
             "steps": [tuple(asdict(step).values()) for step in self.steps],
-            "wire_bytes": self.wire_bytes,
+            "bytes": self.bytes,
             "local_seconds": self.reference.seconds,
         }
         checkpoint.save(self.job.checkpoint_folder, self.epoch, payload)
@@ -137,9 +144,8 @@ class Worker:
             rate = learning_rate_at(self.recipe, self.epoch + index / len(self.batches))
             set_learning_rate(self.optimizer, rate)
             reference_seconds += self.reference.maybe_step(len(self.steps))
-            total_loss += self.train_step(images, labels)
+            total_loss += self.train_step(images, labels, last=index + 1 == len(self.batches))
             report_progress(self.rank, self.epoch * len(self.batches) + index + 1, self.total_steps)
-        self.strategy.flush()
         seconds = seconds_now(self.device) - begin - reference_seconds
         settle_statistics(self.model, (images for images, _ in self.batches))
         mean_loss = float(hvd.allreduce(total_loss / len(self.batches), name="loss", op=hvd.Average))
@@ -156,14 +162,16 @@ class Worker:
         """Number of steps of the whole run."""
         return self.job.distributed.epochs * len(self.batches)
 
-    def train_step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
-        """Make one step and record its parts; returns the loss."""
+    def train_step(self, images: torch.Tensor, labels: torch.Tensor, *, last: bool) -> float:
+        """Make one step and record its parts; returns the loss. The `last` of an epoch applies what is under way."""
         start = seconds_now(self.device)
         self.optimizer.zero_grad()
         loss = cross_entropy(self.model(images), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         self.strategy.wait()
         self.strategy.update()
+        if last:
+            self.strategy.flush()
         end = seconds_now(self.device)
         cost = self.strategy.step_cost()
         communication = cost.communication_seconds
@@ -176,7 +184,7 @@ class Worker:
                 decode=cost.decode_seconds,
             )
         )
-        self.wire_bytes.append(cost.wire_bytes)
+        self.bytes.append((cost.wire_bytes, cost.sent_bytes))
         return float(loss.detach())
 
     def evaluate(self, split: str) -> tuple[float, float]:
@@ -223,7 +231,7 @@ def _run(job: Job, tracker: Tracker) -> None:
     identical = replicas.replicas_identical(worker.model)
     if worker.strategy.replicas_identical and not identical:
         raise RuntimeError(f"{job.name}: the workers' parameters differ after a synchronous run")
-    row = _result_row(worker, identical)
+    row = result_row(worker, identical)
     if worker.rank == 0:
         write_json(job.result_file, row)
         write_csv(job.history_file, worker.history)
@@ -238,15 +246,16 @@ def _numbers(row: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _result_row(worker: Worker, identical: bool) -> dict[str, Any]:
+def result_row(worker: Worker, identical: bool) -> dict[str, Any]:
     """Assemble the run's flat row (a collective: the step times of all workers are gathered)."""
     config = worker.job.distributed
     warmup = min(config.warmup_steps, len(worker.steps) - 1)
-    times = slowest_worker(np.stack(hvd.allgather_object(as_array(worker.steps))))
+    times = np.stack(hvd.allgather_object(as_array(worker.steps)))[:, warmup:]
+    window = worker.strategy.steps_per_exchange
     local = np.stack(hvd.allgather_object(np.array(worker.reference.seconds))).max(axis=0).tolist()
     test_loss, test_accuracy = worker.evaluate("test")
     gradient_bytes = sum(p.numel() * p.element_size() for p in worker.model.parameters() if p.requires_grad)
-    wire_bytes = float(np.median(worker.wire_bytes[warmup:]))
+    wire_bytes, sent_bytes = np.median(window_means(np.array(worker.bytes[warmup:]), window), axis=0).tolist()
     return {
         "model": worker.job.model,
         "method": worker.job.method,
@@ -257,10 +266,12 @@ def _result_row(worker: Worker, identical: bool) -> dict[str, Any]:
         "threads_per_worker": torch.get_num_threads(),
         "epochs": config.epochs,
         "steps": len(worker.steps),
-        **summarise(times[warmup:]),
+        "timed_steps": times.shape[1],
+        **summarise(slowest_worker(window_means(times, window))),
         "local_step_seconds_median": float(np.median(local)),
         "local_step_seconds_iqr": interquartile_range(local),
         "wire_bytes_per_step": wire_bytes,
+        "sent_bytes_per_step": sent_bytes,
         "gradient_bytes": gradient_bytes,
         "compression_ratio": gradient_bytes / wire_bytes,
         "num_parameters": count_parameters(worker.model),

@@ -149,8 +149,8 @@ def _speedup_section(rows: list[Row], results: Path) -> Section:
         row["cell"] = f"{row['model']} {row['link']}"
     paragraphs = [
         "Acceleration over one worker = samples per second of all workers / of one worker without any exchange, "
-        "timed in the same run. Rows named by a bandwidth are predicted: measured compute, encode and decode time "
-        "plus the time that a ring all-reduce of the measured bytes takes on such a link, nothing overlapped.",
+        "timed in the same run. Rows named by a bandwidth are predicted: the measured step plus the time that such a "
+        "link takes for the bytes that a worker sends, none of it hidden behind the backward pass.",
     ]
     captions = {
         "step_parts.png": "Measured parts of a step, with the acceleration over one worker on top.",

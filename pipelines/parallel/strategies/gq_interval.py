@@ -38,6 +38,11 @@ class GqInterval(BucketedStrategy):
     Options = GqIntervalOptions
     synchronous = False
 
+    @property
+    def steps_per_exchange(self) -> int:
+        """The interval H."""
+        return int(self.options.averaging_interval)
+
     def settings(self) -> tuple[GQConfig, dict[str, Any]]:
         """Return the settings of GQ and the interval."""
         return self.options.config, {"averaging_interval": self.options.averaging_interval}

@@ -16,7 +16,8 @@ from pipelines.data.preparation import prepare
 from pipelines.models.config import DenseNetConfig
 from pipelines.parallel import DistributedConfig, Job, checkpoint
 from pipelines.parallel.replicas import parameter_digest, replicas_identical
-from pipelines.parallel.worker import Worker
+from pipelines.parallel.times import as_array
+from pipelines.parallel.worker import Worker, result_row
 from pipelines.tracking import TrackingConfig
 from pipelines.training.config import RecipeConfig
 
@@ -73,6 +74,26 @@ def check_method(job: Job) -> None:
         ]
 
 
+def check_interval(params: Path) -> None:
+    """What an averaging interval of four steps sends counts for all four, and what ends an epoch for its last step."""
+    rows = {}
+    for method in ("gq4_bucketed", "gq4_interval"):
+        worker = Worker(make_job(method, params))
+        for _ in range(2):
+            worker.history.append(worker.train_epoch() | {"validation_accuracy": 0.0})
+        assert as_array(worker.steps).min() >= 0, "a part of a step is longer than the step"
+        rows[method] = result_row(worker, identical=True)
+    # Epochs of five steps: the fourth exchanges, and so does the last one. Of the windows of four each holds two.
+    assert len(worker.steps) == 10
+    assert [index for index, (wire_bytes, _) in enumerate(worker.bytes) if wire_bytes] == [3, 4, 8, 9]
+    every, interval = rows["gq4_bucketed"], rows["gq4_interval"]
+    for key in ("wire_bytes_per_step", "sent_bytes_per_step"):
+        assert interval[key] == every[key] / 2, key
+    assert every["sent_bytes_per_step"] == every["wire_bytes_per_step"], (
+        "of two workers each sends its payload once"
+    )
+
+
 def check_common_epoch(job: Job) -> None:
     """A rank that was killed before its last write makes all ranks go back to the epoch they share."""
     if hvd.rank() == 1:
@@ -101,6 +122,7 @@ def main() -> None:
     hvd.barrier()
     for method in ("sdp", "sdp_fp16", "gq8", "gq4"):
         check_method(make_job(method, params))
+    check_interval(params)
     check_common_epoch(make_job("gq4", params))
     check_finish(make_job("gq4", params))
     hvd.shutdown()

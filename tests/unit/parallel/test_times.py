@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from pipelines.parallel.times import StepTimes, as_array, interquartile_range, slowest_worker, summarise
+from pipelines.parallel.times import (
+    StepTimes,
+    as_array,
+    interquartile_range,
+    slowest_worker,
+    summarise,
+    window_means,
+)
 
 
 def test_the_slowest_worker_of_each_step_is_kept_whole() -> None:
@@ -18,11 +25,29 @@ def test_the_slowest_worker_of_each_step_is_kept_whole() -> None:
 def test_summary_has_medians_and_the_quartile_distance() -> None:
     steps = as_array([StepTimes(float(s), s / 2, s / 4, s / 8, s / 8) for s in (1, 2, 3, 4, 100)])
     summary = summarise(steps)
-    assert summary["timed_steps"] == 5
     assert summary["step_seconds_median"] == 3.0
     assert summary["step_seconds_iqr"] == np.subtract(*np.percentile(steps[:, 0], [75, 25]))
     assert summary["compute_seconds_median"] == 1.5
     assert summary["decode_seconds_median"] == 0.375
+
+
+def test_a_rare_exchange_counts_for_the_steps_that_wait_for_it() -> None:
+    # Seven steps of an interval of three: the exchanges are steps 2 and 5 (and 0 before the first whole window).
+    steps = np.array([[9.0], [1.0], [2.0], [6.0], [1.0], [1.0], [10.0]])
+    assert window_means(steps, 3).tolist() == [[3.0], [4.0]]
+    workers = np.stack([steps, 2 * steps])
+    assert window_means(workers, 3).tolist() == [[[3.0], [4.0]], [[6.0], [8.0]]]
+
+
+@pytest.mark.parametrize("num_steps", [7, 20])
+def test_fewer_steps_than_a_window_are_one_window(num_steps: int) -> None:
+    steps = np.arange(7.0).reshape(7, 1)
+    assert window_means(steps, num_steps).tolist() == [[3.0]]
+
+
+def test_windows_of_one_step_are_the_steps() -> None:
+    steps = np.random.default_rng(0).random((2, 5, 5))
+    assert np.array_equal(window_means(steps, 1), steps)
 
 
 @pytest.mark.parametrize("values", [[], [1.0]])

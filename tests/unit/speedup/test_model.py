@@ -6,13 +6,13 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.speedup import SpeedupConfig
-from pipelines.speedup.model import ring_allreduce_seconds, speedup_rows
+from pipelines.speedup.model import link_seconds, speedup_rows
 
 CONFIG = SpeedupConfig(reference="sdp", links_mbit_per_second=(100.0,))
 
 
 def run(
-    method: str, step: float, communication: float, wire_bytes: float, encode: float = 0.0
+    method: str, step: float, communication: float, sent_bytes: float, encode: float = 0.0
 ) -> dict[str, Any]:
     return {
         "model": "densenet50",
@@ -27,15 +27,13 @@ def run(
         "communication_seconds_median": communication,
         "decode_seconds_median": 0.0,
         "local_step_seconds_median": 0.2,
-        "wire_bytes_per_step": wire_bytes,
+        "wire_bytes_per_step": sent_bytes / 1.5,
+        "sent_bytes_per_step": sent_bytes,
     }
 
 
-def test_ring_allreduce_moves_each_byte_twice_but_for_the_own_part() -> None:
-    # 2 workers, 12.5 MB: every worker sends half of it twice, 12.5 MB in all; 100 Mbit/s are 12.5 MB/s.
-    assert ring_allreduce_seconds(12.5e6, 2, 100.0) == 1.0
-    # Many workers: twice the bytes in the limit; 4 workers 1.5 times.
-    assert ring_allreduce_seconds(12.5e6, 4, 100.0) == 1.5
+def test_a_link_moves_its_bandwidth_in_a_second() -> None:
+    assert link_seconds(12.5e6, 100.0) == 1.0
 
 
 def test_measured_rows_use_the_local_step_of_the_same_run() -> None:
@@ -49,13 +47,22 @@ def test_measured_rows_use_the_local_step_of_the_same_run() -> None:
     assert measured["gq4"]["epoch_seconds"] == pytest.approx(5.0, rel=1e-12)
 
 
-def test_predicted_rows_replace_the_communication() -> None:
+def test_a_predicted_step_is_the_measured_one_and_the_time_on_the_link() -> None:
     rows = speedup_rows([run("sdp", 0.25, 0.05, 1.25e7), run("gq4", 0.35, 0.05, 1.25e6, encode=0.1)], CONFIG)
     predicted = {row["method"]: row for row in rows if row["source"] == "predicted"}
-    assert predicted["sdp"]["step_seconds"] == pytest.approx(0.2 + 1.0, rel=1e-12)
-    assert predicted["gq4"]["step_seconds"] == pytest.approx(0.2 + 0.1 + 0.1, rel=1e-12)
-    assert predicted["gq4"]["acceleration_over_reference"] == pytest.approx(3.0, rel=1e-12)
+    assert predicted["sdp"]["step_seconds"] == pytest.approx(0.25 + 1.0, rel=1e-12)
+    assert predicted["sdp"]["communication_seconds"] == pytest.approx(0.05 + 1.0, rel=1e-12)
+    assert predicted["gq4"]["step_seconds"] == pytest.approx(0.35 + 0.1, rel=1e-12)
+    assert predicted["gq4"]["acceleration_over_reference"] == pytest.approx(1.25 / 0.45, rel=1e-12)
     assert predicted["gq4"]["link"] == "100mbit"
+
+
+def test_no_link_makes_a_step_faster_than_the_measured_one() -> None:
+    # A slow sum in memory: its time does not vanish on a link, however fast.
+    config = SpeedupConfig(reference="sdp", links_mbit_per_second=(100.0, 1e4, 1e9))
+    steps = [row["step_seconds"] for row in speedup_rows([run("sdp", 0.25, 0.15, 1e6)], config)]
+    assert min(steps) == steps[0]
+    assert steps[-1] == pytest.approx(0.25, rel=1e-6)
 
 
 def test_a_reference_that_was_not_run_is_named() -> None:
