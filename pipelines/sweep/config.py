@@ -39,8 +39,9 @@ class SweepConfig:
     threads_per_worker: int
     """Intra-op threads of torch in each worker."""
     cycle_milliseconds: float
-    """Period of Horovod's negotiation: shorter, a gradient waits less; longer, fewer messages share the link. Where
-    threads outnumber cores, so many times longer."""
+    """Period of Horovod's negotiation: shorter, a gradient waits less; longer, fewer messages share the link."""
+    oversubscribed_cycle_milliseconds: float
+    """The same where threads outnumber cores: steps take many times as long there, and the negotiation adds up."""
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
@@ -55,18 +56,19 @@ class SweepConfig:
         require(not unknown, "oversubscribed_methods", unknown, f"some of methods {list(self.methods)}")
         for key in ("min_seconds", "policy_seconds"):
             require(getattr(self, key) >= 0, key, getattr(self, key), "a number of at least 0 (seconds)")
-        cycle = self.cycle_milliseconds
-        require(cycle > 0, "cycle_milliseconds", cycle, "a number above 0 (milliseconds)")
+        for key in ("cycle_milliseconds", "oversubscribed_cycle_milliseconds"):
+            require(getattr(self, key) > 0, key, getattr(self, key), "a number above 0 (milliseconds)")
         for key in ("batch_size", "warmup_steps", "rounds", "steps_per_round", "threads_per_worker"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
 
-    def threads_per_core(self, workers: int) -> float:
-        """Return how many threads of so many workers share a core of this machine; below 1 where cores are left."""
-        return workers * self.threads_per_worker / (os.cpu_count() or 1)
-
     def oversubscribed(self, workers: int) -> bool:
         """Whether the threads of so many workers outnumber the cores of this machine."""
-        return self.threads_per_core(workers) > 1
+        return workers * self.threads_per_worker > (os.cpu_count() or 1)
+
+    def cycle_of(self, workers: int) -> float:
+        """Return the period of the negotiation of so many workers, in milliseconds."""
+        crowded = self.oversubscribed(workers)
+        return self.oversubscribed_cycle_milliseconds if crowded else self.cycle_milliseconds
 
     def methods_of(self, workers: int) -> tuple[str, ...]:
         """Return the methods that are timed with so many workers."""

@@ -57,15 +57,9 @@ def timed_workers(job: SweepJob) -> list[int]:
 
 
 def run_environment(sweep: SweepConfig, workers: int) -> dict[str, str]:
-    """Return the environment for `horovodrun`: this one, with the threads of a worker and Horovod's settings.
-
-    Where threads outnumber cores, the cycle of the negotiation is as many times longer: steps are, too, and the
-    negotiation would else grow beside their payload.
-    """
+    """Return the environment for `horovodrun`: this one, with the threads of a worker and Horovod's settings."""
     environment = horovodrun.worker_environment(sweep.threads_per_worker)
-    environment["HOROVOD_CYCLE_TIME"] = str(
-        sweep.cycle_milliseconds * max(1.0, sweep.threads_per_core(workers))
-    )
+    environment["HOROVOD_CYCLE_TIME"] = str(sweep.cycle_of(workers))
     environment["HOROVOD_CACHE_CAPACITY"] = str(CACHE_CAPACITY)
     return environment
 

@@ -226,6 +226,7 @@ def config(**changes: object) -> SweepConfig:
         "steps_per_round": 4,
         "threads_per_worker": 1,
         "cycle_milliseconds": 5.0,
+        "oversubscribed_cycle_milliseconds": 20.0,
     }
     return SweepConfig(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -268,6 +269,7 @@ def test_an_order_is_the_same_in_every_process() -> None:
         ("methods", ()),
         ("oversubscribed_methods", ("gq8",)),
         ("cycle_milliseconds", 0),
+        ("oversubscribed_cycle_milliseconds", 0),
     ],
 )
 def test_a_bad_value_names_its_key(key: str, value: object) -> None:
