@@ -32,7 +32,7 @@ def test_summary_has_medians_and_the_quartile_distance() -> None:
 
 
 def test_a_rare_exchange_counts_for_the_steps_that_wait_for_it() -> None:
-    # Seven steps of an interval of three: the exchanges are steps 2 and 5 (and 0 before the first whole window).
+    # Seven steps of an interval of three: steps 0, 3 and 6 exchange, the first before any whole window.
     steps = np.array([[9.0], [1.0], [2.0], [6.0], [1.0], [1.0], [10.0]])
     assert window_means(steps, 3).tolist() == [[3.0], [4.0]]
     workers = np.stack([steps, 2 * steps])
