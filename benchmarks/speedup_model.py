@@ -17,7 +17,7 @@ from pathlib import Path
 from pipelines.cluster.spec import UNSHAPED, parse_rate
 from pipelines.errors import UserError
 from pipelines.results import Row, read_json
-from pipelines.speedup.model import BITS_PER_MEGABIT, link_seconds
+from pipelines.speedup.model import BITS_PER_MEGABIT, predicted_step_seconds
 
 CLOSE = 0.1
 
@@ -32,8 +32,12 @@ def predictions(rows: list[Row]) -> Iterator[tuple[str, str, float]]:
         start = measured.get((model, workers, method, UNSHAPED))
         if link == UNSHAPED or start is None:
             continue
-        on_the_link = link_seconds(start["wire_bytes_expected_per_step"], parse_rate(link) / BITS_PER_MEGABIT)
-        yield link, method, (start["step_seconds_median"] + on_the_link) / row["step_seconds_median"]
+        predicted = predicted_step_seconds(
+            start["step_seconds_median"],
+            start["wire_bytes_expected_per_step"],
+            parse_rate(link) / BITS_PER_MEGABIT,
+        )
+        yield link, method, predicted / row["step_seconds_median"]
 
 
 def report(rows: list[Row]) -> Iterator[str]:

@@ -27,6 +27,11 @@ def link_seconds(sent_bytes: float, mbit_per_second: float) -> float:
     return sent_bytes * BITS_PER_BYTE / (mbit_per_second * BITS_PER_MEGABIT)
 
 
+def predicted_step_seconds(measured_seconds: float, sent_bytes: float, mbit_per_second: float) -> float:
+    """Return the step on such a link: the measured one and the link's time for the bytes that a worker sends."""
+    return measured_seconds + link_seconds(sent_bytes, mbit_per_second)
+
+
 def speedup_rows(measured: list[Row], config: SpeedupConfig) -> list[Row]:
     """Return a row per model, method and link: the measured link first, then the predicted ones.
 
@@ -51,8 +56,11 @@ def speedup_rows(measured: list[Row], config: SpeedupConfig) -> list[Row]:
 
 def _row(run: Row, link: float | None) -> Row:
     """Build one row: measured where `link` is None, else predicted for that many Mbit/s."""
-    on_the_link = 0.0 if link is None else link_seconds(run["sent_bytes_per_step"], link)
-    step = run["step_seconds_median"] + on_the_link
+    sent, step = run["sent_bytes_per_step"], run["step_seconds_median"]
+    communication = run["communication_seconds_median"]
+    if link is not None:
+        step = predicted_step_seconds(step, sent, link)
+        communication += link_seconds(sent, link)
     local = run["local_step_seconds_median"]
     samples = run["workers"] * run["batch_size_per_worker"]
     return {
@@ -65,11 +73,11 @@ def _row(run: Row, link: float | None) -> Row:
         "step_seconds": step,
         "compute_seconds": run["compute_seconds_median"],
         "encode_seconds": run["encode_seconds_median"],
-        "communication_seconds": run["communication_seconds_median"] + on_the_link,
+        "communication_seconds": communication,
         "decode_seconds": run["decode_seconds_median"],
         "local_step_seconds": local,
         "wire_bytes_per_step": run["wire_bytes_per_step"],
-        "sent_bytes_per_step": run["sent_bytes_per_step"],
+        "sent_bytes_per_step": sent,
         "samples_per_second": samples / step,
         "epoch_seconds": run["steps"] / run["epochs"] * step,
         "acceleration_ratio": run["workers"] * local / step,
