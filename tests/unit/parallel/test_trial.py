@@ -70,7 +70,8 @@ def test_settling_steps_do_not_count() -> None:
 
 def test_one_slow_step_does_not_decide() -> None:
     trial = Trial(2, rounds=1, steps=3, seconds=0)
-    steps = iter([0.0, 0.0, 1.0, 50.0, 1.0, 0.0, 0.0, 2.0, 2.0, 2.0])
+    settling = [0.0] * NUM_SETTLING
+    steps = iter([*settling, 1.0, 50.0, 1.0, *settling, 2.0, 2.0, 2.0])
     play(trial, lambda plan, settles: next(steps))
     assert trial.plan == 0
 
@@ -100,14 +101,14 @@ def test_what_the_workers_agreed_on_decides() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "cycles"),
-    # A cycle of two plans takes 2 x (NUM_SETTLING + 1) = 6 steps of a second.
-    [(0.0, [1, 2]), (6.0, [1, 2]), (7.0, [2, 3]), (12.0, [2, 3]), (18.5, [4, 5])],
+    # A cycle of two plans takes 2 x (NUM_SETTLING + 1) = 8 steps of a second.
+    [(0.0, [1, 2]), (8.0, [1, 2]), (9.0, [2, 3]), (16.0, [2, 3]), (24.5, [4, 5])],
 )
 def test_the_first_round_fills_its_time_and_the_others_follow(seconds: float, cycles: list[int]) -> None:
     trial = Trial(2, rounds=2, steps=1, seconds=seconds)
     turns = play(trial, lambda plan, settles: 1.0)
     # Plans that meet at the end of a cycle have two turns in one go.
-    assert trial.spent == 6.0 * sum(cycles)
+    assert trial.spent == 8.0 * sum(cycles)
     assert len(turns) == sum(cycles) + 1
 
 
@@ -115,7 +116,7 @@ def test_the_time_that_the_workers_agreed_on_decides_how_long_the_first_round_is
     trial = Trial(2, rounds=1, steps=1, seconds=18.0)
     while not trial.record(1.0):
         pass
-    trial.go_on(trial.scores(), spent=9.0)  # 6 on this worker
+    trial.go_on(trial.scores(), spent=9.0)  # 8 on this worker
     for _ in range(2 * (NUM_SETTLING + 1)):
         assert not trial.over
         due = trial.record(1.0)
