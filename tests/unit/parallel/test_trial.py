@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pipelines.parallel.trial import NUM_SETTLING, Trial
+from pipelines.parallel.trial import NUM_SETTLING, Trial, midmean
 
 
 def play(trial: Trial, seconds_of: Callable[[int, bool], float]) -> list[int]:
@@ -123,3 +123,16 @@ def test_the_time_that_the_workers_agreed_on_decides_how_long_the_first_round_is
     assert due, "two cycles, not three"
     trial.go_on(trial.scores(), spent=18.0)
     assert trial.over
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([3.0], 3.0),
+        ([1.0, 2.0], 1.5),
+        ([90.0, 1.0, 2.0], 2.0),
+        ([1.0, 2.0, 3.0, 5.0, 6.0, 7.0, 90.0], 14 / 3),
+    ],
+)
+def test_the_middle_half_makes_the_score(values: list[float], expected: float) -> None:
+    assert midmean(values) == expected
