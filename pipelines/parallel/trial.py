@@ -4,12 +4,14 @@ import math
 import statistics
 from collections.abc import Sequence
 
-NUM_SETTLING = 3
-"""Steps of a turn before the clock counts: a new exchange calibrates its scale in the first, and may compile and touch
-its memory for the first time in the next ones."""
-SPREAD = 0.15
+FIRST_SETTLING = 3
+"""Steps of a plan's first turn before the clock counts: a new exchange calibrates its scale in the first, and may
+compile and touch its memory for the first time in the next ones."""
+SETTLING = 1
+"""The same in its later turns: its memory has left the caches."""
+SPREAD = 0.2
 """After c cycles a plan stays while its score is at most 1 + SPREAD / sqrt(c) times the best. Wide: the difference of
-two scores has a standard deviation of 0.06 / sqrt(c) (DenseNet-200), and a plan that dropped out cannot come back."""
+two scores has a standard deviation of 0.06 to 0.09 / sqrt(c), and a plan that dropped out cannot come back."""
 WORTH = 1.005
 """A lossier plan has to be faster by this factor than a less lossy one."""
 
@@ -17,9 +19,9 @@ WORTH = 1.005
 class Trial:
     """A tournament between plans, numbered from the least to the most lossy.
 
-    In a cycle each plan that is left has one turn of `NUM_SETTLING` + `steps` training steps, in the order of the
-    numbers or, every other cycle, against it, so that a drift of the machine favours neither end. The first round has
-    as many cycles as fill `seconds`, at least one: short steps vary more and can be had in greater number. Each
+    In a cycle each plan that is left has one turn of a few settling and `steps` timed training steps, in the order of
+    the numbers or, every other cycle, against it, so that a drift of the machine favours neither end. The first round
+    has as many cycles as fill `seconds`, at least one: short steps vary more and can be had in greater number. Each
     further round has twice the cycles of the one before. A turn counts by its median step over the mean of its
     cycle's turns: what slows a whole cycle down is no plan's fault. Tell it of each step with `record`. Where that
     returns True, the workers agree on `scores()` and `spent` and pass the result to `go_on`, so that all go on alike.
@@ -32,7 +34,8 @@ class Trial:
     """
 
     def __init__(self, num_plans: int, rounds: int, steps: int, seconds: float) -> None:
-        self._left = list(range(num_plans))
+        self.left = list(range(num_plans))
+        """Numbers of the plans that are still in the tournament."""
         self._rounds, self._steps = rounds, steps
         self._first_round: float | None = seconds
         self.spent = 0.0
@@ -47,24 +50,25 @@ class Trial:
     def plan(self) -> int:
         """Number of the plan whose turn it is; of the winner at the end."""
         forward = len(self._cycles) % 2 == 0
-        return self._left[len(self._turns) if forward else -1 - len(self._turns)]
+        return self.left[len(self._turns) if forward else -1 - len(self._turns)]
 
     @property
     def over(self) -> bool:
         """Whether the winner is known."""
-        return len(self._left) == 1
+        return len(self.left) == 1
 
     def record(self, seconds: float) -> bool:
         """Take the seconds of a step of `plan`; return whether it is time for the workers to agree."""
         self.spent += seconds
         self._recorded += 1
-        if self._recorded > NUM_SETTLING:
+        settling = SETTLING if self._cycles else FIRST_SETTLING
+        if self._recorded > settling:
             self._samples.append(seconds)
-        if self._recorded < NUM_SETTLING + self._steps:
+        if self._recorded < settling + self._steps:
             return False
         self._turns[self.plan] = statistics.median(self._samples)
         self._samples, self._recorded = [], 0
-        if len(self._turns) < len(self._left):
+        if len(self._turns) < len(self.left):
             return False
         self._cycles.append(self._turns)
         self._turns = {}
@@ -72,10 +76,10 @@ class Trial:
 
     def scores(self) -> list[float]:
         """Return for each plan that is left its step over the mean of those left, by `midmean` over all cycles."""
-        means = [statistics.fmean(cycle[plan] for plan in self._left) for cycle in self._cycles]
+        means = [statistics.fmean(cycle[plan] for plan in self.left) for cycle in self._cycles]
         return [
             midmean([cycle[plan] / mean for cycle, mean in zip(self._cycles, means, strict=True)])
-            for plan in self._left
+            for plan in self.left
         ]
 
     def go_on(self, scores: Sequence[float], spent: float) -> None:
@@ -90,8 +94,8 @@ class Trial:
         self._first_round = None
         self._rounds -= 1
         allowed = min(scores) * (1 + SPREAD / math.sqrt(cycles) if self._rounds else WORTH)
-        kept = [plan for plan, score in zip(self._left, scores, strict=True) if score <= allowed]
-        self._left = kept if self._rounds else kept[:1]
+        kept = [plan for plan, score in zip(self.left, scores, strict=True) if score <= allowed]
+        self.left = kept if self._rounds else kept[:1]
         self._due += cycles + 1
 
 

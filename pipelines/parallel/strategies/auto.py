@@ -1,5 +1,6 @@
 """A policy that chooses the wire format of each bucket: measured exchanges make the plans, real steps judge them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,19 +12,16 @@ from horovod_gq.backend import HorovodCollectives
 from horovod_gq.buckets import Bucket, build_buckets
 from horovod_gq.collectives import Collectives
 from horovod_gq.config import UNCOMPRESSED, WIRE_WIDTHS
-from horovod_gq.exchange import Exchange, PlainExchange, QuantizedExchange
 from horovod_gq.reducer import GradientReducer
 from horovod_gq.timing import Timings
 from horovod_gq.updates import SynchronousUpdate
 from pipelines.config import require
 from pipelines.parallel.bucketed import check_width
-from pipelines.parallel.half import HalfExchange
+from pipelines.parallel.formats import HALF, NONE, FormatPool, Group
 from pipelines.parallel.metered import CostMeter, MeteredCollectives, seconds_now
 from pipelines.parallel.policy import agree, choose, fit, measure
 from pipelines.parallel.strategy import STRATEGIES, StepCost, Strategy
 from pipelines.parallel.trial import Trial
-
-NONE, HALF = "none", "fp16"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +50,6 @@ class AutoOptions:
         require(seconds >= 0, "trial_seconds", seconds, "a number of at least 0 (seconds)")
 
 
-@dataclass(frozen=True)
-class Group:
-    """Parameters that travel together, in one format."""
-
-    names: list[str]
-    parameters: list[nn.Parameter]
-    formats: list[str]
-    """What may be chosen, the least lossy first."""
-    num_values: int
-
-
 @STRATEGIES.register("auto")
 class Auto(Strategy):
     """Chooses for every bucket among fp32, fp16 and GQ, so that the training step is the shortest.
@@ -71,9 +58,10 @@ class Auto(Strategy):
     alone would not do: Gloo sums fp16 far more slowly than its bytes say). They make one plan, the cheapest format
     of each bucket; each format for all buckets is a plan, too. Exchanges timed one by one know nothing of what
     overlaps with the backward pass, so the plans then take turns on real training steps (`Trial`), and the
-    shortest step wins. The workers average the times, so that all choose alike. A residual that a plan leaves
-    behind is sent with the next gradients. The bucket of small tensors stays in fp32. With one worker nothing is
-    exchanged. A run that is resumed before the choice was made begins the trial anew.
+    shortest step wins. The workers average the times, so that all choose alike. Until a plan drops out, its buffers
+    and residuals wait for its next turn (some ten times the gradients' memory, during the trial); then its residuals
+    are sent with the next gradients. The bucket of small tensors stays in fp32. With one worker nothing is exchanged.
+    A run that is resumed before the choice was made begins the trial anew.
     """
 
     Options = AutoOptions
@@ -96,6 +84,7 @@ class Auto(Strategy):
         if self.link.workers > 1:
             self.configs = {wire_bits: self._config_of(wire_bits) for wire_bits in self.options.wire_bits}
             self.groups = self._group(model)
+            self.pool = FormatPool(self.groups, self.configs, self.link, self.timings)
             self.plans: list[list[str]] = []
             self.trial: Trial | None = None
             self.settled = False
@@ -151,7 +140,7 @@ class Auto(Strategy):
             "settled": self.settled,
             "choices": list(self.choices),
             "tensors": tensors,
-            "unsent": dict(self.unsent),
+            "unsent": self._unsent_without([self.choices]),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -162,6 +151,7 @@ class Auto(Strategy):
             raise ValueError(f"the state has {len(state['choices'])} buckets, expected {len(self.groups)}")
         self.steps, self.settled, self.trial = state["steps"], state["settled"], None
         self.choices = list(state["choices"])
+        self.pool.keep([])
         self._install()
         for bucket in self.buckets:
             if bucket.wire_bits != UNCOMPRESSED and state["tensors"]:
@@ -203,35 +193,21 @@ class Auto(Strategy):
             for bucket in build_buckets(named, self.configs[widths[0]], self.link, self.timings)
         ]
 
-    def _exchange(
-        self, group: Group, chosen: str, collectives: Collectives, timings: Timings, name: str
-    ) -> Exchange:
-        """Build the exchange of a bucket in a format."""
-        tensors = [(n, tuple(p.shape)) for n, p in zip(group.names, group.parameters, strict=True)]
-        if chosen == NONE:
-            config = next(iter(self.configs.values()))
-            return PlainExchange(name, tensors, config, collectives, self.device, 1)
-        if chosen == HALF:
-            return HalfExchange(name, tensors, collectives, self.device, timings)
-        width = int(chosen.removeprefix("gq"))
-        config = self.configs[width]
-        return QuantizedExchange(name, tensors, config, width, collectives, self.device, 1, timings)
-
     @torch.no_grad()
     def _install(self) -> None:
-        """Build the buckets of the present choice; gradients move into them, and residuals wait to be sent."""
-        for bucket in self.buckets:
-            for name, state in bucket.exchange.state_dict().items():
-                self.unsent[name] = state["residual"] + self.unsent.get(name, 0.0)
+        """Let the gradients move into the buckets of the present choice."""
         if self.reducer is not None:
             self.reducer.remove_hooks()
-        self.buckets = []
-        for number, (group, chosen) in enumerate(zip(self.groups, self.choices, strict=True)):
-            width = int(chosen.removeprefix("gq")) if chosen.startswith("gq") else UNCOMPRESSED
-            exchange = self._exchange(group, chosen, self.link, self.timings, f"{number}.{chosen}")
-            self.buckets.append(Bucket(group.names, group.parameters, width, exchange))
+        self.buckets = self.pool.buckets(self.choices)
         self.reducer = GradientReducer(self.buckets, next(iter(self.configs.values())), passes=1)
         self.synchronous = SynchronousUpdate(self.reducer, self.optimizer)
+
+    def _unsent_without(self, plans: Sequence[Sequence[str]]) -> dict[str, torch.Tensor]:
+        """Return what waits to be sent, with the residuals that none of these plans will send."""
+        total = dict(self.unsent)
+        for name, residual in self.pool.residuals(plans).items():
+            total[name] = total[name] + residual if name in total else residual
+        return total
 
     def _begin_trial(self) -> None:
         """Make the plans and let the first one have its turn."""
@@ -256,11 +232,16 @@ class Auto(Strategy):
         """Take the time of the step that has just ended, and go on to the next plan or to the choice."""
         if self.step_start is None:
             return
-        if trial.record(seconds_now(self.device) - self.step_start):
+        round_over = trial.record(seconds_now(self.device) - self.step_start)
+        if round_over:
             *scores, spent = agree([*trial.scores(), trial.spent], self.link, self.device)
             trial.go_on(scores, spent)
         self.settled = trial.over
         self._follow(trial)
+        if round_over:
+            left = [self.plans[number] for number in trial.left]
+            self.unsent = self._unsent_without(left)
+            self.pool.keep(left)
 
     def _follow(self, trial: Trial) -> None:
         if self.choices != self.plans[trial.plan]:
@@ -292,4 +273,4 @@ class Auto(Strategy):
     def _time(self, group: Group, chosen: str, name: str) -> float:
         """Return the seconds of an exchange of a bucket's present gradients in a format."""
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in group.parameters]
-        return measure(self._exchange(group, chosen, self.link, Timings(), name), gradients, self.device)
+        return measure(self.pool.build(group, chosen, name, Timings()), gradients, self.device)

@@ -12,13 +12,13 @@ from horovod_gq.exchange import QuantizedExchange
 from pipelines.parallel.policy import Cost, agree, choose, fit, measure
 from pipelines.parallel.strategies import auto
 from pipelines.parallel.strategies.auto import Auto
-from pipelines.parallel.trial import NUM_SETTLING, Trial
+from pipelines.parallel.trial import FIRST_SETTLING, Trial
 from pipelines.parallel.virtual import run_workers
 from tests.unit.parallel.compressors import Tensors, build, gradients
 
 OPTIONS = {"wire_bits": [4, 8], "measured_steps": 2, "trial_rounds": 1, "trial_steps": 1, "trial_seconds": 0}
 NUM_STEPS = 24
-SETTLED = 2 + 4 * (NUM_SETTLING + 1)
+SETTLED = 2 + 4 * (FIRST_SETTLING + 1)
 """Two measured steps, and one timed step of each of the four plans."""
 FORMATS = ["none", "fp16", "gq8", "gq4"]
 COSTS = {

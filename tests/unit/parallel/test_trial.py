@@ -4,23 +4,26 @@ from collections.abc import Callable
 
 import pytest
 
-from pipelines.parallel.trial import NUM_SETTLING, Trial, midmean
+from pipelines.parallel.trial import FIRST_SETTLING, SETTLING, Trial, midmean
 
 
-def play(trial: Trial, seconds_of: Callable[[int, bool], float]) -> list[int]:
-    """Play to the end with one worker; `seconds_of` gets the plan and whether it settles. Returns the turns."""
+def play(trial: Trial, steps: int, seconds_of: Callable[[int, bool], float]) -> list[int]:
+    """Play to the end with one worker; `seconds_of` gets the plan and whether it settles.
+
+    Returns the plans of the turns, of two in one go once.
+    """
     turns: list[int] = []
-    settling = NUM_SETTLING
+    settled: set[int] = set()
     while not trial.over:
         plan = trial.plan
         if not turns or turns[-1] != plan:
             turns.append(plan)
-            settling = NUM_SETTLING
-        round_over = trial.record(seconds_of(plan, settling > 0))
-        settling -= 1
+        settling = SETTLING if plan in settled else FIRST_SETTLING
+        settled.add(plan)
+        for number in range(settling + steps):
+            round_over = trial.record(seconds_of(plan, number < settling))
         if round_over:
             trial.go_on(trial.scores(), trial.spent)
-            settling = NUM_SETTLING
     return turns
 
 
@@ -28,20 +31,20 @@ def play(trial: Trial, seconds_of: Callable[[int, bool], float]) -> list[int]:
 @pytest.mark.parametrize("fastest", [0, 1, 2])
 def test_the_fastest_plan_wins(rounds: int, fastest: int) -> None:
     trial = Trial(3, rounds, steps=2, seconds=0)
-    play(trial, lambda plan, settles: 1.0 if plan == fastest else 1.1)
+    play(trial, 2, lambda plan, settles: 1.0 if plan == fastest else 1.1)
     assert trial.plan == fastest
 
 
 def test_a_lossier_plan_must_be_worth_it() -> None:
     for advantage, winner in [(0.997, 0), (0.98, 1)]:
         trial = Trial(2, rounds=2, steps=2, seconds=0)
-        play(trial, lambda plan, settles, advantage=advantage: advantage if plan else 1.0)  # type: ignore[misc]
+        play(trial, 2, lambda plan, settles, advantage=advantage: advantage if plan else 1.0)  # type: ignore[misc]
         assert trial.plan == winner
 
 
 def test_a_slow_plan_has_one_turn_only() -> None:
     trial = Trial(3, rounds=3, steps=1, seconds=0)
-    turns = play(trial, lambda plan, settles: [1.0, 2.0, 1.05][plan])
+    turns = play(trial, 1, lambda plan, settles: [1.0, 2.0, 1.05][plan])
     # The second cycle runs backwards, from the plan that the first one ended with; and so on.
     assert turns == [0, 1, 2, 0, 2, 0, 2, 0, 2]
 
@@ -50,29 +53,29 @@ def test_a_slow_cycle_is_no_plans_fault() -> None:
     trial = Trial(2, rounds=3, steps=1, seconds=0)
     # The first plan is faster by a tenth in every cycle, but five of seven cycles are slow, and drift.
     factors = [1.0, 3.0, 4.0, 5.0, 6.0, 7.0, 1.0]
-    turns = 0
+    timed = 0
 
     def seconds_of(plan: int, settles: bool) -> float:
-        nonlocal turns
-        factor = factors[turns // (2 * (NUM_SETTLING + 1))]
-        turns += 1
+        nonlocal timed
+        factor = factors[timed // 2]
+        timed += not settles
         return factor * [0.9, 1.0][plan]
 
-    play(trial, seconds_of)
+    play(trial, 1, seconds_of)
     assert trial.plan == 0
 
 
 def test_settling_steps_do_not_count() -> None:
     trial = Trial(2, rounds=1, steps=3, seconds=0)
-    play(trial, lambda plan, settles: 1000.0 * (1 - plan) if settles else [1.0, 2.0][plan])
+    play(trial, 3, lambda plan, settles: 1000.0 * (1 - plan) if settles else [1.0, 2.0][plan])
     assert trial.plan == 0
 
 
 def test_one_slow_step_does_not_decide() -> None:
     trial = Trial(2, rounds=1, steps=3, seconds=0)
-    settling = [0.0] * NUM_SETTLING
+    settling = [0.0] * FIRST_SETTLING
     steps = iter([*settling, 1.0, 50.0, 1.0, *settling, 2.0, 2.0, 2.0])
-    play(trial, lambda plan, settles: next(steps))
+    play(trial, 3, lambda plan, settles: next(steps))
     assert trial.plan == 0
 
 
@@ -84,9 +87,9 @@ def test_rounds_get_longer_and_end_early_with_one_plan_left() -> None:
             lengths[number] += 1
         lengths[number] += 1
         trial.go_on([1.0, 1.0], trial.spent)
-    assert lengths == [2 * cycles * (NUM_SETTLING + 2) for cycles in (1, 2, 4)]
+    assert lengths == [2 * (FIRST_SETTLING + 2), 4 * (SETTLING + 2), 8 * (SETTLING + 2)]
     early = Trial(2, rounds=3, steps=1, seconds=0)
-    play(early, lambda plan, settles: [1.0, 2.0][plan])
+    play(early, 1, lambda plan, settles: [1.0, 2.0][plan])
     assert (early.over, early.plan) == (True, 0)
 
 
@@ -101,14 +104,14 @@ def test_what_the_workers_agreed_on_decides() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "cycles"),
-    # A cycle of two plans takes 2 x (NUM_SETTLING + 1) = 8 steps of a second.
-    [(0.0, [1, 2]), (8.0, [1, 2]), (9.0, [2, 3]), (16.0, [2, 3]), (24.5, [4, 5])],
+    # The first cycle of two plans takes 2 x (FIRST_SETTLING + 1) = 8 steps of a second, the others 4.
+    [(0.0, [1, 2]), (8.0, [1, 2]), (9.0, [2, 3]), (12.0, [2, 3]), (16.0, [3, 4]), (24.5, [6, 7])],
 )
 def test_the_first_round_fills_its_time_and_the_others_follow(seconds: float, cycles: list[int]) -> None:
     trial = Trial(2, rounds=2, steps=1, seconds=seconds)
-    turns = play(trial, lambda plan, settles: 1.0)
+    turns = play(trial, 1, lambda plan, settles: 1.0)
     # Plans that meet at the end of a cycle have two turns in one go.
-    assert trial.spent == 8.0 * sum(cycles)
+    assert trial.spent == 8.0 + 4.0 * (sum(cycles) - 1)
     assert len(turns) == sum(cycles) + 1
 
 
@@ -117,7 +120,7 @@ def test_the_time_that_the_workers_agreed_on_decides_how_long_the_first_round_is
     while not trial.record(1.0):
         pass
     trial.go_on(trial.scores(), spent=9.0)  # 8 on this worker
-    for _ in range(2 * (NUM_SETTLING + 1)):
+    for _ in range(2 * (SETTLING + 1)):
         assert not trial.over
         due = trial.record(1.0)
     assert due, "two cycles, not three"
