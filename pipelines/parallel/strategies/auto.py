@@ -59,7 +59,7 @@ class Auto(Strategy):
     of each bucket; each format for all buckets is a plan, too. Exchanges timed one by one know nothing of what
     overlaps with the backward pass, so the plans then take turns on real training steps (`Trial`), and the
     shortest step wins. The workers average the times, so that all choose alike. Until a plan drops out, its buffers
-    and residuals wait for its next turn (some ten times the gradients' memory, during the trial); then its residuals
+    and residuals wait for its next turn (some twelve times the gradients' memory in the trial); then its residuals
     are sent with the next gradients. The bucket of small tensors stays in fp32. With one worker nothing is exchanged.
     A run that is resumed before the choice was made begins the trial anew.
     """
