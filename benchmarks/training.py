@@ -24,11 +24,11 @@ from torch import nn
 from pipelines.config import load_section
 from pipelines.entry import run_stage
 from pipelines.errors import UserError
+from pipelines.experiments.study.steps import make_step, timed_rounds
 from pipelines.models import DenseNetConfig, build_model, count_parameters
 from pipelines.models.blocks import block_layers
 from pipelines.provenance import provenance
 from pipelines.results import Row, write_json
-from pipelines.study.steps import make_step, timed_rounds
 from pipelines.torchvision_compat import torchvision
 from pipelines.training import RecipeConfig, resolve_runtime
 

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from pipelines.config import DEFAULT_PATH, load_section
-from pipelines.convergence import ConvergenceConfig
-from pipelines.convergence.job import curve_job, parity_job
 from pipelines.entry import run_stage
+from pipelines.experiments.convergence import ConvergenceConfig
+from pipelines.experiments.convergence.job import curve_job, parity_job
 from pipelines.models.config import DenseNetConfig
 from pipelines.training.config import RecipeConfig
 
@@ -39,8 +39,8 @@ def main() -> None:
     else:
         job = curve_job(config, recipe, densenet, method=method, workers=arguments.workers, params=params)
     # Imported late: a worker has to be one before torch starts threads.
-    from pipelines.convergence.run import run, run_worker
-    from pipelines.parallel.horovodrun import is_worker
+    from pipelines.experiments.convergence.run import run, run_worker
+    from pipelines.parallel.run.horovodrun import is_worker
 
     if is_worker():
         run_worker(job)

@@ -3,11 +3,11 @@
 import argparse
 
 from pipelines.config import load_section
-from pipelines.convergence import ConvergenceConfig
-from pipelines.convergence.job import data_folder, prepare_config
 from pipelines.data import PrepareConfig
 from pipelines.data.preparation import prepare
 from pipelines.entry import run_stage
+from pipelines.experiments.convergence import ConvergenceConfig
+from pipelines.experiments.convergence.job import data_folder, prepare_config
 
 
 def main() -> None:

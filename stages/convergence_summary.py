@@ -1,9 +1,9 @@
 """Stage convergence_summary: collect the curves of all methods."""
 
 from pipelines.config import load_section
-from pipelines.convergence import ConvergenceConfig
-from pipelines.convergence.summary import summarise_curves
 from pipelines.entry import run_stage
+from pipelines.experiments.convergence import ConvergenceConfig
+from pipelines.experiments.convergence.summary import summarise_curves
 
 
 def main() -> None:

@@ -35,14 +35,14 @@ def main() -> None:
         data_folder=Path("data/prepared"),
     )
     # Imported late: the launcher needs no Horovod, and a worker has to be one before torch starts threads.
-    from pipelines.parallel.horovodrun import is_worker
+    from pipelines.parallel.run.horovodrun import is_worker
 
     if is_worker():
-        from pipelines.parallel.worker import run_worker
+        from pipelines.parallel.run.worker import run_worker
 
         run_worker(job)
     else:
-        from pipelines.parallel.launch import launch
+        from pipelines.parallel.run.launch import launch
 
         launch(job)
 

@@ -3,9 +3,9 @@
 import argparse
 
 from pipelines.config import load_section
-from pipelines.convergence import ConvergenceConfig
-from pipelines.convergence.summary import join_parity, summarise_parity
 from pipelines.entry import run_stage
+from pipelines.experiments.convergence import ConvergenceConfig
+from pipelines.experiments.convergence.summary import join_parity, summarise_parity
 
 
 def main() -> None:

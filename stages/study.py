@@ -9,10 +9,10 @@ from pathlib import Path
 from pipelines.config import DEFAULT_PATH
 from pipelines.data.preparation import prepare
 from pipelines.entry import run_stage
-from pipelines.study.ablation import ablate
-from pipelines.study.compare import compare
-from pipelines.study.curves import trace_curves
-from pipelines.study.job import load_job
+from pipelines.experiments.study.ablation import ablate
+from pipelines.experiments.study.compare import compare
+from pipelines.experiments.study.curves import trace_curves
+from pipelines.experiments.study.job import load_job
 
 ACTIONS = ("prepare", "compare", "curves", "ablate")
 PER_MODEL = ("compare", "curves")

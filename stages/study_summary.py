@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pipelines.config import load_section
 from pipelines.entry import run_stage
+from pipelines.experiments.study import StudyConfig
+from pipelines.experiments.study.summary import summarise
 from pipelines.report import build_report
-from pipelines.study import StudyConfig
-from pipelines.study.summary import summarise
 from pipelines.training import RecipeConfig
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.entry import run_stage
+from pipelines.experiments.sweep import SweepConfig, SweepJob
 from pipelines.models.config import DenseNetConfig
-from pipelines.sweep import SweepConfig, SweepJob
 from pipelines.training.config import RecipeConfig
 
 
@@ -33,14 +33,14 @@ def main() -> None:
         data_folder=Path("data/prepared"),
     )
     # Imported late: a worker has to be one before torch starts threads.
-    from pipelines.parallel.horovodrun import is_worker
+    from pipelines.parallel.run.horovodrun import is_worker
 
     if is_worker():
-        from pipelines.sweep.worker import run_worker
+        from pipelines.experiments.sweep.worker import run_worker
 
         run_worker(job)
     else:
-        from pipelines.sweep.launch import launch
+        from pipelines.experiments.sweep.launch import launch
 
         program = [
             "-m",

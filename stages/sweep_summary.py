@@ -2,8 +2,8 @@
 
 from pipelines.config import load_section
 from pipelines.entry import run_stage
-from pipelines.sweep import SweepConfig
-from pipelines.sweep.summary import summarise
+from pipelines.experiments.sweep import SweepConfig
+from pipelines.experiments.sweep.summary import summarise
 
 
 def main() -> None:

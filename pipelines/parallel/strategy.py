@@ -1,22 +1,20 @@
 """The interface of a parallel strategy: how the workers' gradients become one update.
 
 A strategy is one module in `pipelines.parallel.strategies` with a class registered in `STRATEGIES` and a
-frozen dataclass `Options` for its parameters. The worker knows this interface only.
+frozen dataclass `Options` for its parameters. Whatever trains by a strategy knows this interface only.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from horovod_gq.backend import HorovodCollectives
 from horovod_gq.collectives import Collectives
-from pipelines.config import load_yaml
-from pipelines.config.loader import from_mapping
-from pipelines.errors import UserError
+from pipelines.parallel.metering.metered import CostMeter, MeteredCollectives, StepCost
 from pipelines.registry import Registry
 
 
@@ -26,17 +24,22 @@ class NoOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepCost:
-    """What the last step spent on one worker beside computing."""
+class Channel:
+    """What a strategy communicates through."""
 
-    encode_seconds: float
-    decode_seconds: float
-    communication_seconds: float
-    """Seconds that the worker was blocked on collectives: the exposed communication."""
-    wire_bytes: int
-    """Payload that the worker handed to the collectives, headers and scales included."""
-    sent_bytes: float
-    """What of it, and of the others' payload, a ring makes the worker send (`pipelines.parallel.metered`)."""
+    collectives: Collectives | None = None
+    """The communication library; None is Horovod."""
+    scope: str = ""
+    """Prefix for the names of all collectives: strategies that live in one process at the same time need different
+    ones, equal on all workers."""
+
+    def metered(self, meter: CostMeter, name: str = "") -> MeteredCollectives:
+        """Return its collectives on the clock of `meter`; the names of all begin with the scope and `name`."""
+        return MeteredCollectives(self.collectives or HorovodCollectives(), meter, self.scope + name)
+
+
+HOROVOD = Channel()
+"""Horovod, with one strategy in the process."""
 
 
 class Strategy(ABC):
@@ -67,19 +70,12 @@ class Strategy(ABC):
 
     @abstractmethod
     def attach(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        scope: str = "",
-        collectives: Collectives | None = None,
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, channel: Channel = HOROVOD
     ) -> torch.optim.Optimizer:
         """Add hooks to `model` and wrap `optimizer`; the workers' parameters are equal here.
 
-        `scope` is a prefix for the names of all collectives: strategies that live in one process at the same
-        time need different ones, equal on all workers. `collectives` is the communication library, None is
-        Horovod. Returns the optimizer that owns the momentum and the learning rate from now on. Raises UserError
-        where the options do not go with the number of workers.
+        Returns the optimizer that owns the momentum and the learning rate from now on. Raises UserError where the
+        options do not go with the number of workers.
         """
 
     @abstractmethod
@@ -111,23 +107,3 @@ class Strategy(ABC):
 
 
 STRATEGIES: Registry[type[Strategy]] = Registry("parallel strategy", "methods.*.strategy")
-
-
-def build_strategy(method: str, params: Path) -> tuple[Strategy, dict[str, Any]]:
-    """Build the strategy that the entry `methods.<method>` of the file `params` describes.
-
-    Returns the strategy and the entry. Raises UserError in one line on an unknown method, strategy or option.
-    """
-    methods = load_yaml(params).get("methods")
-    if not isinstance(methods, dict) or method not in methods:
-        known = ", ".join(map(str, methods)) if isinstance(methods, dict) else "none"
-        raise UserError(
-            f"{params}: distributed.methods: {method!r} is no key of the section methods; keys: {known}"
-        )
-    where = f"{params}: methods.{method}"
-    entry = methods[method]
-    if not isinstance(entry, dict) or not isinstance(entry.get("strategy"), str):
-        raise UserError(f"{where}.strategy: this key is missing; allowed: {', '.join(STRATEGIES)}")
-    strategy = STRATEGIES[entry["strategy"]]
-    given = {key: value for key, value in entry.items() if key != "strategy"}
-    return strategy(from_mapping(strategy.Options, given, where)), entry

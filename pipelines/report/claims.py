@@ -34,7 +34,7 @@ def claims_section(rows: Sequence[Row]) -> Section:
     """Answer the claims and show the tests behind the answers.
 
     Args:
-        rows: one a claim (test None), followed by one a test of it, as `pipelines.study.tables.claim_rows` writes.
+        rows: one a claim (test None), followed by one a test of it, as `claim_rows` of the study writes.
     """
     sentences = [_answer(row) for row in rows if row["test"] is None]
     shown = shown_claims(rows)

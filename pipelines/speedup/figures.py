@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from pipelines.figures import GREY, color_of, figure
-from pipelines.parallel.times import PARTS
+from pipelines.parallel.metering.step_times import PARTS
 from pipelines.results import Row
 
 PANEL_WIDTH = 3.4  # inches

@@ -12,10 +12,9 @@ import torch
 from torch import nn
 
 from pipelines.config import load_section
-from pipelines.parallel import strategies  # noqa: F401  registers the strategies
-from pipelines.parallel.strategy import build_strategy
-from pipelines.sweep.contender import Contender
-from pipelines.sweep.worker import sent_bytes
+from pipelines.experiments.sweep.contender import Contender
+from pipelines.experiments.sweep.worker import sent_bytes
+from pipelines.parallel.strategies import build_strategy
 from pipelines.training import RecipeConfig
 from tests.imports import ROOT
 

@@ -8,9 +8,8 @@ import pytest
 
 from pipelines.cluster import EmulatedCluster
 from pipelines.config import load_section
-from pipelines.parallel import strategies  # noqa: F401  registers the strategies
-from pipelines.parallel.strategy import STRATEGIES, build_strategy
-from pipelines.sweep import SweepConfig
+from pipelines.experiments.sweep import SweepConfig
+from pipelines.parallel.strategies import STRATEGIES, build_strategy
 from tests.imports import ROOT
 
 PARAMS = ROOT / "params.yaml"

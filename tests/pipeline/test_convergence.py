@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from pipelines.config import load_section
-from pipelines.convergence import ConvergenceConfig
-from pipelines.convergence.job import curve_job
-from pipelines.convergence.run import train_virtual
 from pipelines.data import load_prepared
+from pipelines.experiments.convergence import ConvergenceConfig
+from pipelines.experiments.convergence.job import curve_job
+from pipelines.experiments.convergence.run import train_virtual
 from pipelines.models.config import DenseNetConfig
 from pipelines.training.config import RecipeConfig
 from tests.pipeline.workspace import Workspace

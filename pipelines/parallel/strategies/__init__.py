@@ -1,7 +1,39 @@
-"""The registered parallel strategies, one module each; importing this package registers them all."""
+"""The registered parallel strategies, one module each; importing this package registers them all.
+
+Their bases, which share how gradients are laid out and when they are sent, are in `bases`.
+"""
 
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
+from typing import Any
+
+from pipelines.config import load_yaml
+from pipelines.config.loader import from_mapping
+from pipelines.errors import UserError
+from pipelines.parallel.strategy import STRATEGIES, Strategy
+
+__all__ = ["STRATEGIES", "build_strategy"]
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
+
+
+def build_strategy(method: str, params: Path) -> tuple[Strategy, dict[str, Any]]:
+    """Build the strategy that the entry `methods.<method>` of the file `params` describes.
+
+    Returns the strategy and the entry. Raises UserError in one line on an unknown method, strategy or option.
+    """
+    methods = load_yaml(params).get("methods")
+    if not isinstance(methods, dict) or method not in methods:
+        known = ", ".join(map(str, methods)) if isinstance(methods, dict) else "none"
+        raise UserError(
+            f"{params}: distributed.methods: {method!r} is no key of the section methods; keys: {known}"
+        )
+    where = f"{params}: methods.{method}"
+    entry = methods[method]
+    if not isinstance(entry, dict) or not isinstance(entry.get("strategy"), str):
+        raise UserError(f"{where}.strategy: this key is missing; allowed: {', '.join(STRATEGIES)}")
+    strategy = STRATEGIES[entry["strategy"]]
+    given = {key: value for key, value in entry.items() if key != "strategy"}
+    return strategy(from_mapping(strategy.Options, given, where)), entry

@@ -8,20 +8,18 @@ import torch
 from torch import nn
 
 from horovod_gq import GQConfig, num_levels
-from horovod_gq.backend import HorovodCollectives
 from horovod_gq.buckets import Bucket, build_buckets
-from horovod_gq.collectives import Collectives
 from horovod_gq.config import UNCOMPRESSED, WIRE_WIDTHS
 from horovod_gq.reducer import GradientReducer
 from horovod_gq.timing import Timings
 from horovod_gq.updates import SynchronousUpdate
 from pipelines.config import require
-from pipelines.parallel.bucketed import check_width
-from pipelines.parallel.formats import HALF, NONE, FormatPool, Group
-from pipelines.parallel.metered import CostMeter, MeteredCollectives, seconds_now
-from pipelines.parallel.policy import agree, choose, fit, measure
-from pipelines.parallel.strategy import STRATEGIES, StepCost, Strategy
-from pipelines.parallel.trial import Trial
+from pipelines.parallel.formats.costs import agree, choose, fit, measure
+from pipelines.parallel.formats.pool import HALF, NONE, FormatPool, Group
+from pipelines.parallel.formats.trial import Trial
+from pipelines.parallel.metering.metered import CostMeter, StepCost, seconds_now
+from pipelines.parallel.strategies.bases.bucketed import check_width
+from pipelines.parallel.strategy import HOROVOD, STRATEGIES, Channel, Strategy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,18 +65,13 @@ class Auto(Strategy):
     Options = AutoOptions
 
     def attach(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        scope: str = "",
-        collectives: Collectives | None = None,
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, channel: Channel = HOROVOD
     ) -> torch.optim.Optimizer:
         """Lay the gradients out in flat buckets, all in fp32 at first."""
         self.optimizer = optimizer
         self.device = next(model.parameters()).device
         self.meter, self.timings = CostMeter(self.device), Timings(enabled=True)
-        self.link = MeteredCollectives(collectives or HorovodCollectives(), self.meter, f"{scope}auto.")
+        self.link = channel.metered(self.meter, "auto.")
         self.steps = 0
         self.settled = True
         if self.link.workers > 1:

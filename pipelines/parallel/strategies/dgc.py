@@ -6,15 +6,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from horovod_gq.collectives import Collectives
 from pipelines.config import require
 from pipelines.errors import UserError
-from pipelines.parallel.flat import split
-from pipelines.parallel.gathered import GatheredStrategy, load_tensors
-from pipelines.parallel.momentum import LocalMomentum
-from pipelines.parallel.selection import sampled_largest
-from pipelines.parallel.sparse import add_payloads, check_indices, entries_of, sparse_payload
-from pipelines.parallel.strategy import STRATEGIES
+from pipelines.parallel.compression.flat_gradients import split
+from pipelines.parallel.compression.momentum_correction import LocalMomentum
+from pipelines.parallel.compression.selection import sampled_largest
+from pipelines.parallel.compression.sparse import add_payloads, check_indices, entries_of, sparse_payload
+from pipelines.parallel.strategies.bases.gathered import GatheredStrategy, load_tensors
+from pipelines.parallel.strategy import HOROVOD, STRATEGIES, Channel
 
 SMALLEST_SAMPLE = 1024
 """Values of a tensor that are looked at in any case: a quantile needs some."""
@@ -62,17 +61,12 @@ class Dgc(GatheredStrategy):
     Options = DgcOptions
 
     def attach(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        scope: str = "",
-        collectives: Collectives | None = None,
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, channel: Channel = HOROVOD
     ) -> torch.optim.Optimizer:
         """Lay out the gradients; with several workers `optimizer` loses momentum and weight decay to DGC."""
         if not isinstance(optimizer, torch.optim.SGD):
             raise UserError(f"dgc: momentum correction needs SGD, not {type(optimizer).__name__}")
-        return super().attach(model, optimizer, scope=scope, collectives=collectives)
+        return super().attach(model, optimizer, channel)
 
     def prepare(self) -> None:
         """Allocate u, fp32 of all tensors, and v, fp32 of the large ones."""

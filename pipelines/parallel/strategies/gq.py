@@ -8,13 +8,12 @@ import torch
 from torch import nn
 
 from horovod_gq import GQ, GQConfig
-from horovod_gq.collectives import Collectives
 from pipelines.config import choice, require
-from pipelines.parallel.bucketed import BucketedStrategy, check_width
-from pipelines.parallel.gq_options import GqOptions as CommonGqOptions
-from pipelines.parallel.metered import Compression
-from pipelines.parallel.strategy import STRATEGIES, StepCost, Strategy
-from pipelines.parallel.synchronous import SynchronousStrategy
+from pipelines.parallel.metering.metered import Compression, StepCost
+from pipelines.parallel.strategies.bases.bucketed import BucketedStrategy, check_width
+from pipelines.parallel.strategies.bases.gq_options import GqOptions as CommonGqOptions
+from pipelines.parallel.strategies.bases.per_tensor import PerTensorStrategy
+from pipelines.parallel.strategy import HOROVOD, STRATEGIES, Channel, Strategy
 
 PATHS = ("stock", "bucketed")
 
@@ -38,7 +37,7 @@ class GqOptions(CommonGqOptions):
         )
 
 
-class StockGq(SynchronousStrategy):
+class StockGq(PerTensorStrategy):
     """Sums packed integers, tensor by tensor."""
 
     def make_compression(self, model: nn.Module, /) -> tuple[Compression, Any]:
@@ -74,17 +73,12 @@ class Gq(Strategy):
     Options = GqOptions
 
     def attach(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        scope: str = "",
-        collectives: Collectives | None = None,
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, channel: Channel = HOROVOD
     ) -> torch.optim.Optimizer:
         """Wrap `optimizer` in the chosen path's."""
-        stock = self.options.path == "stock" and collectives is None
+        stock = self.options.path == "stock" and channel.collectives is None
         self.exchange: Strategy = StockGq(self.options) if stock else BucketedGq(self.options)
-        return self.exchange.attach(model, optimizer, scope=scope, collectives=collectives)
+        return self.exchange.attach(model, optimizer, channel)
 
     def wait(self) -> None:
         """Wait for the sums."""

@@ -5,8 +5,8 @@ from typing import Any
 
 from horovod_gq import GQConfig
 from pipelines.config import require
-from pipelines.parallel.bucketed import BucketedStrategy
-from pipelines.parallel.gq_options import GqOptions
+from pipelines.parallel.strategies.bases.bucketed import BucketedStrategy
+from pipelines.parallel.strategies.bases.gq_options import GqOptions
 from pipelines.parallel.strategy import STRATEGIES
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 
 from pipelines.config import require
-from pipelines.parallel.flat import FlatStrategy, split
-from pipelines.parallel.gathered import load_tensors
+from pipelines.parallel.compression.flat_gradients import split
+from pipelines.parallel.strategies.bases.flat import FlatStrategy
+from pipelines.parallel.strategies.bases.gathered import load_tensors
 from pipelines.parallel.strategy import STRATEGIES
 
 

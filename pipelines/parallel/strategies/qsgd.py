@@ -6,10 +6,15 @@ from dataclasses import dataclass
 import torch
 
 from pipelines.config import choice, require
-from pipelines.parallel.gathered import RandomStrategy, as_bytes
-from pipelines.parallel.groups import BucketGroups, Groups, TensorGroups, inverse_or_zero
-from pipelines.parallel.packing import pack, unpack
-from pipelines.parallel.rounding import stochastic_levels
+from pipelines.parallel.compression.packing import pack, unpack
+from pipelines.parallel.compression.rounding import stochastic_levels
+from pipelines.parallel.compression.scale_groups import (
+    BucketGroups,
+    ScaleGroups,
+    TensorGroups,
+    inverse_or_zero,
+)
+from pipelines.parallel.strategies.bases.gathered import RandomStrategy, as_bytes
 from pipelines.parallel.strategy import STRATEGIES
 
 NORMS = {"max": math.inf, "l2": 2.0}
@@ -56,7 +61,7 @@ class Qsgd(RandomStrategy):
         super().prepare()
         size = self.options.bucket_size
         num_values = self.draws.numel()
-        self.groups: Groups = (
+        self.groups: ScaleGroups = (
             TensorGroups(self.gradients.shapes) if size is None else BucketGroups(num_values, size)
         )
         self.bits = (2 * self.options.levels).bit_length()

@@ -5,13 +5,13 @@ from typing import Any
 import horovod.torch as hvd
 from torch import nn
 
-from pipelines.parallel.metered import Compression
+from pipelines.parallel.metering.metered import Compression
+from pipelines.parallel.strategies.bases.per_tensor import PerTensorStrategy
 from pipelines.parallel.strategy import STRATEGIES
-from pipelines.parallel.synchronous import SynchronousStrategy
 
 
 @STRATEGIES.register("sdp_fp16")
-class SdpFp16(SynchronousStrategy):
+class SdpFp16(PerTensorStrategy):
     """Averages the gradients in fp16: half the bytes, no error feedback."""
 
     def make_compression(self, _model: nn.Module, /) -> tuple[Compression, Any]:

@@ -3,9 +3,9 @@
 import torch
 
 from pipelines.errors import UserError
-from pipelines.parallel.gathered import FeedbackStrategy, as_bytes
-from pipelines.parallel.groups import TensorGroups
-from pipelines.parallel.packing import pack, unpack
+from pipelines.parallel.compression.packing import pack, unpack
+from pipelines.parallel.compression.scale_groups import TensorGroups
+from pipelines.parallel.strategies.bases.gathered import FeedbackStrategy, as_bytes
 from pipelines.parallel.strategy import STRATEGIES
 
 MOST_WORKERS = 255

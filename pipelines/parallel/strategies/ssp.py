@@ -8,7 +8,7 @@ import torch
 
 from horovod_gq.collectives import Pending
 from pipelines.config import require
-from pipelines.parallel.flat import FlatStrategy
+from pipelines.parallel.strategies.bases.flat import FlatStrategy
 from pipelines.parallel.strategy import STRATEGIES
 
 

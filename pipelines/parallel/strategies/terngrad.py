@@ -7,11 +7,11 @@ import torch
 
 from pipelines.config import require
 from pipelines.errors import UserError
-from pipelines.parallel.flat import split
-from pipelines.parallel.gathered import RandomStrategy
-from pipelines.parallel.groups import TensorGroups, inverse_or_zero
-from pipelines.parallel.packing import pack, unpack
-from pipelines.parallel.rounding import stochastic_levels
+from pipelines.parallel.compression.flat_gradients import split
+from pipelines.parallel.compression.packing import pack, unpack
+from pipelines.parallel.compression.rounding import stochastic_levels
+from pipelines.parallel.compression.scale_groups import TensorGroups, inverse_or_zero
+from pipelines.parallel.strategies.bases.gathered import RandomStrategy
 from pipelines.parallel.strategy import STRATEGIES
 
 BITS = 2

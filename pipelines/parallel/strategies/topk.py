@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from pipelines.config import require
-from pipelines.parallel.gathered import FeedbackStrategy
-from pipelines.parallel.selection import largest
-from pipelines.parallel.sparse import add_payloads, check_indices, entries_of, sparse_payload
+from pipelines.parallel.compression.selection import largest
+from pipelines.parallel.compression.sparse import add_payloads, check_indices, entries_of, sparse_payload
+from pipelines.parallel.strategies.bases.gathered import FeedbackStrategy
 from pipelines.parallel.strategy import STRATEGIES
 
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from pipelines.config import load_yaml
 from pipelines.config.loader import from_mapping
-from pipelines.parallel import strategies  # noqa: F401  registers the strategies
-from pipelines.parallel.strategy import STRATEGIES, Strategy
+from pipelines.parallel.strategies import STRATEGIES
+from pipelines.parallel.strategy import Strategy
 from tests.imports import ROOT
 
 OVERRIDES: dict[str, dict[str, Any]] = {

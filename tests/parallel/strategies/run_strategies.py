@@ -17,7 +17,8 @@ import horovod.torch.optimizer
 import torch
 from torch.nn.functional import cross_entropy
 
-from pipelines.parallel.replicas import parameter_digest
+from pipelines.parallel.run.replicas import parameter_digest
+from pipelines.parallel.strategy import Channel
 from tests.parallel.strategies.common import (
     NUM_STEPS,
     SNAPSHOT_STEP,
@@ -63,7 +64,7 @@ class Run:
         hvd.broadcast_parameters(self.model.state_dict(), root_rank=0)
         self.strategy = build(entry)
         self.optimizer = self.strategy.attach(
-            self.model, make_optimizer(self.model), scope=f"{scope}.{method}."
+            self.model, make_optimizer(self.model), Channel(scope=f"{scope}.{method}.")
         )
         self.losses: list[float] = []
         self.digests: list[str] = []

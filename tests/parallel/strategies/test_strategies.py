@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.parallel.strategy import STRATEGIES
+from pipelines.parallel.strategies import STRATEGIES
 from tests.imports import ROOT
 from tests.parallel.launch import horovodrun
 from tests.parallel.strategies.common import NUM_STEPS, SNAPSHOT_STEP, make_model, methods

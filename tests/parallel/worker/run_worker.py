@@ -14,10 +14,11 @@ from pipelines.config import load_section
 from pipelines.data import PrepareConfig
 from pipelines.data.preparation import prepare
 from pipelines.models.config import DenseNetConfig
-from pipelines.parallel import DistributedConfig, Job, checkpoint
-from pipelines.parallel.replicas import parameter_digest, replicas_identical
-from pipelines.parallel.times import as_array
-from pipelines.parallel.worker import Worker, result_row
+from pipelines.parallel import DistributedConfig, Job
+from pipelines.parallel.metering.step_times import as_array
+from pipelines.parallel.run import checkpoint
+from pipelines.parallel.run.replicas import parameter_digest, replicas_identical
+from pipelines.parallel.run.worker import Worker, result_row
 from pipelines.tracking import TrackingConfig
 from pipelines.training.config import RecipeConfig
 

@@ -14,7 +14,8 @@ from pipelines.entry import (
     run_stage,
 )
 from pipelines.errors import UserError
-from pipelines.parallel.virtual import run_workers
+from pipelines.parallel.strategy import Channel
+from pipelines.parallel.virtual_cluster import run_workers
 from pipelines.registry import Registry
 from tests.unit.parallel.compressors import Tensors, build, sgd
 
@@ -45,7 +46,7 @@ def test_a_gradient_that_is_not_finite_is_one_line(capsys: pytest.CaptureFixture
     def work(collectives: Any) -> None:
         model = Tensors()
         strategy = build("gq", wire_bits=4, exchange="allreduce", path="bucketed")
-        strategy.attach(model, sgd(model), collectives=collectives)
+        strategy.attach(model, sgd(model), Channel(collectives=collectives))
         for parameter in model.parameters():
             parameter.grad = torch.full_like(parameter, float("inf"))
         strategy.wait()

@@ -6,10 +6,10 @@ import pytest
 
 from pipelines.config import load_section
 from pipelines.config.loader import from_mapping
-from pipelines.convergence import ConvergenceConfig
-from pipelines.convergence.job import parity_job, prepare_config
 from pipelines.data.config import PrepareConfig
 from pipelines.errors import UserError
+from pipelines.experiments.convergence import ConvergenceConfig
+from pipelines.experiments.convergence.job import parity_job, prepare_config
 from pipelines.models.config import DenseNetConfig
 from pipelines.training.config import RecipeConfig
 from tests.imports import ROOT

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pipelines.convergence.equivalence import paired_equivalence, parity_rows
+from pipelines.experiments.convergence.equivalence import paired_equivalence, parity_rows
 from pipelines.results import Row
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.config import load_section
-from pipelines.convergence import ConvergenceConfig, ConvergenceJob, parts
-from pipelines.convergence.job import parity_job
-from pipelines.convergence.parts import SeedParts
+from pipelines.experiments.convergence import ConvergenceConfig, ConvergenceJob, parts
+from pipelines.experiments.convergence.finished_seeds import FinishedSeeds
+from pipelines.experiments.convergence.job import parity_job
 from pipelines.models.config import DenseNetConfig
 from pipelines.results import Row, read_json
 from pipelines.training.config import RecipeConfig
@@ -33,9 +33,9 @@ def rows(seed: int, commit: str = "now") -> list[Row]:
 
 
 def test_an_interrupted_job_goes_on_and_joins_in_the_order_of_seeds(job: ConvergenceJob) -> None:
-    first = SeedParts(job, "checksum")
+    first = FinishedSeeds(job, "checksum")
     first.write(2, rows(2))
-    again = SeedParts(job, "checksum")
+    again = FinishedSeeds(job, "checksum")
     again.drop_stale()
     assert again.missing() == [1, 3]
     again.write(3, rows(3))
@@ -46,15 +46,15 @@ def test_an_interrupted_job_goes_on_and_joins_in_the_order_of_seeds(job: Converg
 
 
 def test_more_seeds_keep_those_that_are_there(job: ConvergenceJob) -> None:
-    SeedParts(job, "checksum").write(1, rows(1))
-    more = SeedParts(replace(job, seeds=(1, 2, 3, 4)), "checksum")
+    FinishedSeeds(job, "checksum").write(1, rows(1))
+    more = FinishedSeeds(replace(job, seeds=(1, 2, 3, 4)), "checksum")
     more.drop_stale()
     assert more.missing() == [2, 3, 4]
 
 
 @pytest.mark.parametrize("changed", ["epochs", "recipe", "data", "method", "commit"])
 def test_rows_of_anything_else_are_dropped(job: ConvergenceJob, changed: str) -> None:
-    SeedParts(job, "checksum").write(1, rows(1, "before" if changed == "commit" else "now"))
+    FinishedSeeds(job, "checksum").write(1, rows(1, "before" if changed == "commit" else "now"))
     if changed == "epochs":
         job = replace(job, epochs=job.epochs + 1)
     elif changed == "recipe":
@@ -64,6 +64,6 @@ def test_rows_of_anything_else_are_dropped(job: ConvergenceJob, changed: str) ->
         entry = "gq8_bucketed: { strategy: gq, wire_bits: "
         file.write_text(PARAMS.read_text().replace(f"{entry}8", f"{entry}16"))
         job = replace(job, params=file)
-    other = SeedParts(job, "other" if changed == "data" else "checksum")
+    other = FinishedSeeds(job, "other" if changed == "data" else "checksum")
     other.drop_stale()
     assert other.missing() == [1, 2, 3]

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.config import load_section
-from pipelines.convergence import ConvergenceConfig
-from pipelines.convergence.summary import join_parity, summarise_parity
 from pipelines.errors import UserError
+from pipelines.experiments.convergence import ConvergenceConfig
+from pipelines.experiments.convergence.summary import join_parity, summarise_parity
 from pipelines.results import Row, read_json, write_json
 from tests.imports import ROOT
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipelines.config.loader import from_mapping
-from pipelines.parallel import strategies  # noqa: F401  registers the strategies
-from pipelines.parallel.strategy import STRATEGIES, Strategy
-from pipelines.parallel.virtual import run_workers
+from pipelines.parallel.strategies import STRATEGIES
+from pipelines.parallel.strategy import Channel, Strategy
+from pipelines.parallel.virtual_cluster import run_workers
 
 SHAPES = ((40, 30), (33, 5, 9), (7,), (4, 3))
 """Two tensors that are compressed, and two that are too small."""
@@ -71,7 +71,7 @@ def exchange(
     def work(collectives: Any) -> list[list[torch.Tensor]]:
         model = Tensors()
         strategy = build(name, **options)
-        strategy.attach(model, make_optimizer(model), collectives=collectives)
+        strategy.attach(model, make_optimizer(model), Channel(collectives=collectives))
         averages = []
         for step in given:
             for parameter, gradient in zip(model.parameters(), step[collectives.rank], strict=True):

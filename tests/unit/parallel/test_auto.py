@@ -9,11 +9,12 @@ import torch
 
 from horovod_gq import GQConfig
 from horovod_gq.exchange import QuantizedExchange
-from pipelines.parallel.policy import Cost, agree, choose, fit, measure
+from pipelines.parallel.formats.costs import Cost, agree, choose, fit, measure
+from pipelines.parallel.formats.trial import FIRST_SETTLING, Trial
 from pipelines.parallel.strategies import auto
 from pipelines.parallel.strategies.auto import Auto
-from pipelines.parallel.trial import FIRST_SETTLING, Trial
-from pipelines.parallel.virtual import run_workers
+from pipelines.parallel.strategy import Channel
+from pipelines.parallel.virtual_cluster import run_workers
 from tests.unit.parallel.compressors import Tensors, build, gradients
 
 OPTIONS = {"wire_bits": [4, 8], "measured_steps": 2, "trial_rounds": 1, "trial_steps": 1, "trial_seconds": 0}
@@ -81,7 +82,7 @@ def attach(collectives: Any) -> tuple[Tensors, Auto, torch.optim.Optimizer]:
     model, strategy = Tensors(), build("auto", **OPTIONS)
     assert isinstance(strategy, Auto)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    return model, strategy, strategy.attach(model, optimizer, collectives=collectives)
+    return model, strategy, strategy.attach(model, optimizer, Channel(collectives=collectives))
 
 
 def step(model: Tensors, strategy: Auto, optimizer: Any, given: Any) -> None:

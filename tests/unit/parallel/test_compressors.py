@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines.parallel.strategies import dgc
-from pipelines.parallel.virtual import run_workers
+from pipelines.parallel.strategy import Channel
+from pipelines.parallel.virtual_cluster import run_workers
 from tests.references import compressors as references
 from tests.unit.parallel.compressors import LARGE, SHAPES, Tensors, build, exchange, flat, gradients
 
@@ -219,7 +220,9 @@ def test_models_without_large_tensors_travel_whole() -> None:
         def work(collectives: Any, name: str = name, options: dict[str, Any] = options) -> torch.Tensor:
             model = Tensors(((5,), (3, 2)))
             strategy = build(name, **options)
-            strategy.attach(model, torch.optim.SGD(model.parameters(), lr=1.0), collectives=collectives)
+            strategy.attach(
+                model, torch.optim.SGD(model.parameters(), lr=1.0), Channel(collectives=collectives)
+            )
             for parameter in model.parameters():
                 parameter.grad = torch.full_like(parameter, float(collectives.rank))
             strategy.wait()

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from pipelines.errors import UserError
-from pipelines.parallel.flat import FlatGradients
-from pipelines.parallel.gathered import FeedbackStrategy
-from pipelines.parallel.momentum import LocalMomentum
+from pipelines.parallel.compression.flat_gradients import FlatGradients
+from pipelines.parallel.compression.momentum_correction import LocalMomentum
+from pipelines.parallel.strategies.bases.gathered import FeedbackStrategy
 from pipelines.parallel.strategies.dgc import Dgc
 from pipelines.parallel.strategies.powersgd import Powersgd, orthonormalize
-from pipelines.parallel.strategy import Strategy
-from pipelines.parallel.virtual import run_workers
+from pipelines.parallel.strategy import Channel, Strategy
+from pipelines.parallel.virtual_cluster import run_workers
 from tests.unit.parallel.compressors import SHAPES, Tensors, build, exchange, gradients
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -30,7 +30,7 @@ PEERS = [name for name in OPTIONS if name != "ssp"]
 def attached(name: str, collectives: Any) -> tuple[Tensors, Strategy, torch.optim.Optimizer]:
     model, strategy = Tensors(), build(name, **OPTIONS[name])
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0, momentum=0.9)
-    return model, strategy, strategy.attach(model, optimizer, collectives=collectives)
+    return model, strategy, strategy.attach(model, optimizer, Channel(collectives=collectives))
 
 
 def set_gradients(model: Tensors, tensors: list[torch.Tensor]) -> None:
@@ -204,7 +204,7 @@ def test_a_state_of_another_model_is_refused(name: str) -> None:
         assert state
         other = Tensors(((64, 32), (8,)))
         foreign = build(name, **OPTIONS[name])
-        foreign.attach(other, torch.optim.SGD(other.parameters(), lr=1.0), collectives=collectives)
+        foreign.attach(other, torch.optim.SGD(other.parameters(), lr=1.0), Channel(collectives=collectives))
         if name in ("terngrad", "qsgd"):  # a generator fits every model; a state without it does not
             state = {}
         with pytest.raises(ValueError, match=r"the state'?s? "):
@@ -220,7 +220,7 @@ def test_ssp_applies_each_sum_late_by_its_staleness_and_flush_the_rest() -> None
     def work(collectives: Any) -> None:
         model = Tensors()
         strategy = build("ssp", staleness=2)
-        strategy.attach(model, torch.optim.SGD(model.parameters(), lr=1.0), collectives=collectives)
+        strategy.attach(model, torch.optim.SGD(model.parameters(), lr=1.0), Channel(collectives=collectives))
         expected = [torch.zeros_like(p) for p in model.parameters()]
         for number, step in enumerate(given):
             set_gradients(model, step[collectives.rank])
@@ -275,7 +275,7 @@ def test_dgc_needs_sgd() -> None:
         model = Tensors()
         with pytest.raises(UserError, match="momentum correction needs SGD, not Adam"):
             build("dgc", **OPTIONS["dgc"]).attach(
-                model, torch.optim.Adam(model.parameters()), collectives=collectives
+                model, torch.optim.Adam(model.parameters()), Channel(collectives=collectives)
             )
 
     run_workers(2, work)

@@ -5,8 +5,8 @@ import torch
 from horovod_gq import GQConfig
 from horovod_gq.collectives import Collectives
 from horovod_gq.timing import Timings
-from pipelines.parallel.formats import FormatPool, Group
-from pipelines.parallel.virtual import run_workers
+from pipelines.parallel.formats.pool import FormatPool, Group
+from pipelines.parallel.virtual_cluster import run_workers
 
 CONFIGS = {4: GQConfig(wire_bits=4, compile_kernels=False)}
 

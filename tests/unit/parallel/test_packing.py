@@ -5,7 +5,7 @@ from math import ceil
 import pytest
 import torch
 
-from pipelines.parallel.packing import pack, packed_bytes, planes_of, unpack
+from pipelines.parallel.compression.packing import pack, packed_bytes, planes_of, unpack
 
 SIZES = (1, 2, 3, 7, 8, 9, 63, 64, 65, 1000, 4099)
 

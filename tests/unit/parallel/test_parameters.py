@@ -11,7 +11,7 @@ from pipelines.parallel import (
     progress,
     strategies,  # noqa: F401  registers the strategies
 )
-from pipelines.parallel.strategy import STRATEGIES, build_strategy
+from pipelines.parallel.strategies import STRATEGIES, build_strategy
 from tests.imports import ROOT
 
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")

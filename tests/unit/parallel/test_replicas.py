@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from horovod_gq.collectives import Collectives
-from pipelines.parallel.replicas import average_buffers
-from pipelines.parallel.virtual import run_workers
+from pipelines.parallel.run.replicas import average_buffers
+from pipelines.parallel.virtual_cluster import run_workers
 
 
 def test_batch_norm_statistics_become_their_mean_and_counters_stay() -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.parallel.groups import BucketGroups, TensorGroups, inverse_or_zero
-from pipelines.parallel.selection import NUM_SAMPLES, largest, sampled_largest
-from pipelines.parallel.sparse import add_payloads, entries_of, sparse_payload
+from pipelines.parallel.compression.scale_groups import BucketGroups, TensorGroups, inverse_or_zero
+from pipelines.parallel.compression.selection import NUM_SAMPLES, largest, sampled_largest
+from pipelines.parallel.compression.sparse import add_payloads, entries_of, sparse_payload
 
 
 def cases() -> dict[str, torch.Tensor]:

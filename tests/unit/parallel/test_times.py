@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipelines.parallel.times import (
+from pipelines.parallel.metering.step_times import (
     StepTimes,
     as_array,
     interquartile_range,

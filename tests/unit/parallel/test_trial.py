@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pipelines.parallel.trial import FIRST_SETTLING, SETTLING, Trial, midmean
+from pipelines.parallel.formats.trial import FIRST_SETTLING, SETTLING, Trial, midmean
 
 
 def play(trial: Trial, steps: int, seconds_of: Callable[[int, bool], float]) -> list[int]:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines.parallel.metered import CostMeter, MeteredCollectives
-from pipelines.parallel.virtual import run_workers
+from pipelines.parallel.metering.metered import CostMeter, MeteredCollectives
+from pipelines.parallel.virtual_cluster import run_workers
 
 
 def test_collectives_of_three_workers() -> None:

@@ -6,16 +6,15 @@ import pytest
 
 from pipelines.config import load_yaml
 from pipelines.config.loader import from_mapping
-from pipelines.convergence import ConvergenceConfig
 from pipelines.data.config import PrepareConfig
 from pipelines.evaluation.config import EvaluateConfig
+from pipelines.experiments.convergence import ConvergenceConfig
+from pipelines.experiments.study import StudyConfig
+from pipelines.experiments.sweep import SweepConfig
 from pipelines.models.config import DenseNetConfig
-from pipelines.parallel import strategies  # noqa: F401  registers them
 from pipelines.parallel.config import DistributedConfig
-from pipelines.parallel.strategy import build_strategy
+from pipelines.parallel.strategies import build_strategy
 from pipelines.speedup import SpeedupConfig
-from pipelines.study import StudyConfig
-from pipelines.sweep import SweepConfig
 from pipelines.tracking import TrackingConfig
 from pipelines.training.config import BaselineConfig, RecipeConfig, TrainConfig
 from tests.configs import composed

@@ -5,8 +5,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from pipelines.evaluation.scores import Scores
-from pipelines.results import Row
-from pipelines.study.claims import (
+from pipelines.experiments.study.claims import (
     BASELINES,
     CONTENDER,
     DEPTHS,
@@ -20,7 +19,8 @@ from pipelines.study.claims import (
     overall,
     rate_drops,
 )
-from pipelines.study.pairs import pair_rows
+from pipelines.experiments.study.pairs import pair_rows
+from pipelines.results import Row
 from tests.unit.study.rows import CURVE_RATES, comparison_row, curve_rows
 
 

@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from pipelines.config import load_yaml
 from pipelines.errors import UserError
-from pipelines.study.job import load_job
+from pipelines.experiments.study.job import load_job
 from tests.imports import ROOT
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from pipelines.config import load_section
 from pipelines.errors import UserError
+from pipelines.experiments.study import StudyConfig
+from pipelines.experiments.study.paper import read_paper_run
+from pipelines.experiments.study.summary import summarise
 from pipelines.results import read_json, write_json
-from pipelines.study import StudyConfig
-from pipelines.study.paper import read_paper_run
-from pipelines.study.summary import summarise
 from tests.browser import CHROMIUM, title_of
 from tests.unit.study.rows import comparison_row, write_study
 

@@ -9,10 +9,10 @@ import pytest
 
 from pipelines.config import load_section
 from pipelines.errors import UserError
+from pipelines.experiments.sweep import SweepConfig, SweepJob, launch
+from pipelines.experiments.sweep.rows import ALONE
 from pipelines.models import build_model
 from pipelines.models.config import DenseNetConfig
-from pipelines.sweep import SweepConfig, SweepJob, launch
-from pipelines.sweep.rows import ALONE
 from tests.imports import ROOT
 from tests.unit.sweep.test_sweep import config, job
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from pipelines.config.validate import FieldError
+from pipelines.experiments.sweep import SweepConfig, SweepJob
+from pipelines.experiments.sweep.policy import median_interval, policy_table, rivals
+from pipelines.experiments.sweep.rows import ALONE, sweep_rows
+from pipelines.experiments.sweep.summary import paired_verdict, summarise, verdict
 from pipelines.results import Row
-from pipelines.sweep import SweepConfig, SweepJob
-from pipelines.sweep.policy import median_interval, policy_table, rivals
-from pipelines.sweep.rows import ALONE, sweep_rows
-from pipelines.sweep.summary import paired_verdict, summarise, verdict
 
 COLUMNS = ("step_seconds", "encode_seconds", "decode_seconds", "payload_bytes", "interface_bytes")
 FACTS = {"model": "m", "link": "100mbit", "workers": 2, "oversubscribed": False}

@@ -1,0 +1,145 @@
+"""One convergence run: a method at a number of workers, with one or more seeds."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.data.config import PrepareConfig
+from pipelines.errors import UserError
+from pipelines.experiments.convergence.config import PARITY_WORKERS, ConvergenceConfig
+from pipelines.models.config import DenseNetConfig
+from pipelines.training.config import RecipeConfig
+
+CURVES = Path("results/convergence")
+PARITY = Path("results/parity")
+PARTS = Path("checkpoints/convergence")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvergenceJob:
+    """The parameters and files of the runs of one method at one number of workers."""
+
+    name: str
+    """Name of the job in progress bars and of its folder of finished seeds."""
+    model: str
+    method: str
+    workers: int
+    seeds: tuple[int, ...]
+    global_batch_size: int
+    epochs: int
+    scores_every_epoch: bool
+    """Whether each epoch makes a row, for a curve; otherwise the last one does."""
+    recipe: RecipeConfig
+    densenet: DenseNetConfig
+    params: Path
+    data_folder: Path
+    result_file: Path
+
+    @property
+    def part_folder(self) -> Path:
+        """Where finished seeds wait for the others."""
+        return PARTS / self.name
+
+    def recipe_of(self, seed: int) -> RecipeConfig:
+        """Return the recipe of one run: learning rate linear in the global batch (Goyal 2017, section 2.1)."""
+        return replace(
+            self.recipe.over(self.epochs),
+            seed=seed,
+            batch_size=self.global_batch_size // self.workers,
+            learning_rate=self.recipe.learning_rate * self.global_batch_size / self.recipe.batch_size,
+        )
+
+    def digest(self, method_entry: dict[str, Any], data_checksum: str) -> str:
+        """Return the SHA-256 of all that the rows of a seed depend on beside the code."""
+        values = {
+            key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()
+        }
+        # More seeds, or other files, leave the rows of a seed what they are.
+        for key in ("seeds", "params", "data_folder", "result_file"):
+            del values[key]
+        text = json.dumps([values, method_entry, data_checksum], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def curve_job(
+    config: ConvergenceConfig,
+    recipe: RecipeConfig,
+    densenet: DenseNetConfig,
+    *,
+    method: str,
+    workers: int,
+    params: Path,
+) -> ConvergenceJob:
+    """Return the job of a curve: one seed, on the prepared data."""
+    return ConvergenceJob(
+        name=f"{method}-{workers}",
+        model=config.model,
+        method=method,
+        workers=workers,
+        seeds=(1,),
+        global_batch_size=config.global_batch_size,
+        epochs=config.epochs,
+        scores_every_epoch=True,
+        recipe=recipe,
+        densenet=densenet,
+        params=params,
+        data_folder=Path("data/prepared"),
+        result_file=CURVES / f"{method}-{workers}.json",
+    )
+
+
+def parity_job(
+    config: ConvergenceConfig,
+    recipe: RecipeConfig,
+    densenet: DenseNetConfig,
+    *,
+    method: str,
+    data: str,
+    params: Path,
+) -> ConvergenceJob:
+    """Return the job of the accuracy test for a method on the data set `data`, a key of the sets."""
+    check_set(config, data)
+    trained = config.parity.sets[data]
+    return ConvergenceJob(
+        name=f"parity-{data}-{method}",
+        model=trained.model,
+        method=method,
+        workers=PARITY_WORKERS,
+        seeds=tuple(range(trained.first_seed, trained.first_seed + trained.seeds)),
+        global_batch_size=trained.global_batch_size,
+        epochs=trained.epochs,
+        scores_every_epoch=False,
+        recipe=replace(recipe, augment=trained.augment),
+        densenet=densenet,
+        params=params,
+        data_folder=data_folder(data),
+        result_file=PARITY / data / f"{method}.json",
+    )
+
+
+def data_folder(data: str) -> Path:
+    """Return the folder of the prepared images of a set of the accuracy test."""
+    return Path("data/convergence") / data
+
+
+def prepare_config(config: ConvergenceConfig, prepare: PrepareConfig, data: str) -> PrepareConfig:
+    """Return the section `prepare` with the name and the limits of a set of the accuracy test."""
+    check_set(config, data)
+    trained = config.parity.sets[data]
+    return replace(
+        prepare,
+        name=data,
+        path=None,
+        train_limit=trained.train_limit,
+        test_limit=trained.test_limit,
+        image_size=trained.image_size,
+    )
+
+
+def check_set(config: ConvergenceConfig, data: str) -> None:
+    """Raise UserError unless `data` is a key of the sets."""
+    if data not in config.parity.sets:
+        known = ", ".join(config.parity.sets)
+        raise UserError(f"convergence.parity.sets: {data!r} is no key of it; keys: {known}")

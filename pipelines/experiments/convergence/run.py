@@ -1,0 +1,77 @@
+"""Run all seeds of a job: on two Horovod workers, or on N virtual ones in this process."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from tqdm import tqdm
+
+from horovod_gq.collectives import Collectives
+from pipelines.data import PreparedData, load_prepared
+from pipelines.experiments.convergence.finished_seeds import FinishedSeeds
+from pipelines.experiments.convergence.job import ConvergenceJob
+from pipelines.experiments.convergence.replica import make_model, train_replica
+from pipelines.parallel.run import horovodrun
+from pipelines.parallel.run.progress import report_progress
+from pipelines.parallel.virtual_cluster import run_workers
+from pipelines.provenance import provenance
+from pipelines.results import Row
+
+HOROVOD_WORKERS = 2
+"""More would share this machine's cores; they run as threads of one process instead."""
+
+
+def run(job: ConvergenceJob, program: Sequence[str]) -> None:
+    """Train every seed and write all rows to `job.result_file`; `program` is the command line of a worker.
+
+    Seeds that an interrupted run of the same job has finished are not trained again.
+
+    Raises UserError where a method cannot carry the workers, or with the line of the worker that failed.
+    """
+    data = load_prepared(job.data_folder)
+    parts = FinishedSeeds(job, data.checksum)
+    parts.drop_stale()
+    if job.workers == HOROVOD_WORKERS and parts.missing():
+        hosts = f"localhost:{HOROVOD_WORKERS}"
+        horovodrun.run(["-np", str(HOROVOD_WORKERS), "-H", hosts], program, 1, job.name)
+    elif job.workers != HOROVOD_WORKERS:
+        torch.set_num_threads(1)
+        for seed in tqdm(parts.missing(), desc=job.name, unit="run", disable=None):
+            parts.write(seed, _with_facts(job, train_virtual(job, seed, data)))
+    parts.join()
+
+
+def train_virtual(job: ConvergenceJob, seed: int, data: PreparedData) -> list[Row]:
+    """Train one seed on virtual workers; returns the rows of the first."""
+    model = make_model(job, seed, data)
+
+    def work(collectives: Collectives) -> list[Row]:
+        return train_replica(job, seed, data, copy.deepcopy(model), collectives, virtual=True)
+
+    return run_workers(job.workers, work)[0]
+
+
+def run_worker(job: ConvergenceJob) -> None:
+    """Train every seed that is missing as one rank of a Horovod run; rank 0 keeps the rows of each."""
+    import horovod.torch as hvd
+
+    from horovod_gq.backend import HorovodCollectives
+
+    hvd.init()
+    torch.set_num_threads(1)
+    data = load_prepared(job.data_folder)
+    parts = FinishedSeeds(job, data.checksum)
+    # Equal on both ranks: rank 0 writes the first part after it has trained that seed with the other.
+    seeds = parts.missing()
+    for done, seed in enumerate(seeds, start=1):
+        model = make_model(job, seed, data)
+        rows = train_replica(job, seed, data, model, HorovodCollectives(), virtual=False)
+        if hvd.rank() == 0:
+            parts.write(seed, _with_facts(job, rows))
+        report_progress(hvd.rank(), done, len(seeds))
+    hvd.shutdown()
+
+
+def _with_facts(job: ConvergenceJob, rows: list[Row]) -> list[Row]:
+    facts = {"model": job.model, "global_batch_size": job.global_batch_size}
+    return [row | facts | provenance("cpu") for row in rows]

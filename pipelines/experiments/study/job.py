@@ -1,0 +1,80 @@
+"""What the trainings on one data set share: parameters and places of files."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipelines.config import DEFAULT_PATH, load_section
+from pipelines.data import PrepareConfig
+from pipelines.evaluation import EvaluateConfig
+from pipelines.experiments.study.config import StudyConfig, StudyDataConfig
+from pipelines.experiments.study.worker import Training
+from pipelines.models import DenseNetConfig
+from pipelines.training import RecipeConfig
+
+DATA = Path("data/study")
+CHECKPOINTS = Path("checkpoints/study")
+RESULTS = Path("results/study")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyJob:
+    """The study on one data set."""
+
+    data: str
+    """Name of the data set, which is the key below the section `study`."""
+    config: StudyDataConfig
+    prepare: PrepareConfig
+    recipe: RecipeConfig
+    densenet: DenseNetConfig
+    evaluate: EvaluateConfig
+    data_folder: Path
+    checkpoints: Path
+    """Folder of the checkpoints and records of unfinished stages."""
+    results: Path
+    """Folder of the row files."""
+
+    def training(
+        self,
+        model: str,
+        *,
+        seed: int,
+        learning_rate: float | None = None,
+        schedule: str | None = None,
+        epochs: int | None = None,
+        densenet: DenseNetConfig | None = None,
+    ) -> Training:
+        """Return one training run; what is None is as in the sections study, recipe and densenet."""
+        recipe = replace(
+            self.recipe.over(epochs or self.config.epochs),
+            seed=seed,
+            augment=self.config.augment,
+            learning_rate=learning_rate or self.recipe.learning_rate,
+            schedule=schedule or self.recipe.schedule,
+        )
+        return Training(
+            model=model,
+            recipe=recipe,
+            densenet=densenet or self.densenet,
+            data_folder=self.data_folder,
+            checkpoints=self.checkpoints,
+        )
+
+
+def load_job(data: str, params: Path = DEFAULT_PATH) -> StudyJob:
+    """Read the study on `data` from `params`; UserError in one line on every value that is not allowed."""
+    load_section(StudyConfig, "study", params)
+    config = load_section(StudyDataConfig, f"study.{data}", params)
+    prepare = load_section(PrepareConfig, "prepare", params)
+    return StudyJob(
+        data=data,
+        config=config,
+        prepare=replace(
+            prepare, name=data, path=None, train_limit=config.train_limit, test_limit=config.test_limit
+        ),
+        recipe=load_section(RecipeConfig, "recipe", params),
+        densenet=load_section(DenseNetConfig, "densenet", params),
+        evaluate=load_section(EvaluateConfig, "evaluate", params),
+        data_folder=DATA / data,
+        checkpoints=CHECKPOINTS,
+        results=RESULTS,
+    )

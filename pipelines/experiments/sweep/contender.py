@@ -1,0 +1,98 @@
+"""One method in one worker of the sweep: its own replica of the model, timed in blocks of steps."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
+
+import horovod.torch as hvd
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from pipelines.parallel.metering.metered import seconds_now
+from pipelines.parallel.strategy import Channel, Strategy
+from pipelines.training import RecipeConfig, build_optimizer
+
+LEARNING_RATE = 0.01
+"""Small enough that no method diverges in the few steps of a sweep; a step costs the same at any rate."""
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one block cost this worker, per step."""
+
+    step_seconds: float
+    encode_seconds: float
+    decode_seconds: float
+    payload_bytes: float
+    """What of the collectives' payload the worker has to send, by the algorithm of each."""
+    interface_bytes: float
+    """Bytes that its network interface sent: payload, headers, acknowledgements and Horovod's negotiation."""
+
+
+class Contender:
+    """A replica of `model` that trains by `strategy`, or by itself where that is None.
+
+    `sent_bytes` reads the interface's counter. Mutates nothing of what it is given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        strategy: Strategy | None,
+        recipe: RecipeConfig,
+        batches: Sequence[Batch],
+        sent_bytes: Callable[[], int],
+    ) -> None:
+        self.name = name
+        self.model = copy.deepcopy(model).train()
+        self.strategy = strategy
+        self.batches = cycle(batches)
+        self.device = next(self.model.parameters()).device
+        self.sent_bytes = sent_bytes
+        self.optimizer: torch.optim.Optimizer = build_optimizer(
+            self.model, replace(recipe, learning_rate=LEARNING_RATE)
+        )
+        if strategy is not None:
+            self.optimizer = strategy.attach(self.model, self.optimizer, Channel(scope=f"{name}."))
+
+    def warm_up(self, num_steps: int) -> None:
+        """Make at least `num_steps` steps, and more until the strategy has made its choices."""
+        self.run_block(num_steps)
+        while self.strategy is not None and not self.strategy.settled:
+            self.run_block(num_steps)
+
+    def run_block(self, num_steps: int) -> Block:
+        """Make `num_steps` steps and wait until all is applied; all workers call it together."""
+        hvd.barrier()
+        bytes_before, start = self.sent_bytes(), seconds_now(self.device)
+        for _ in range(num_steps):
+            self._step()
+        if self.strategy is not None:
+            self.strategy.flush()
+        seconds = seconds_now(self.device) - start
+        # The slower worker may still be waiting for what this one has to pass on.
+        hvd.barrier()
+        sent = self.sent_bytes() - bytes_before
+        cost = None if self.strategy is None else self.strategy.step_cost()
+        return Block(
+            step_seconds=seconds / num_steps,
+            encode_seconds=cost.encode_seconds / num_steps if cost else 0.0,
+            decode_seconds=cost.decode_seconds / num_steps if cost else 0.0,
+            payload_bytes=cost.sent_bytes / num_steps if cost else 0.0,
+            interface_bytes=sent / num_steps,
+        )
+
+    def _step(self) -> None:
+        images, labels = next(self.batches)
+        self.optimizer.zero_grad()
+        cross_entropy(self.model(images), labels).backward()  # type: ignore[no-untyped-call]
+        if self.strategy is None:
+            self.optimizer.step()
+        else:
+            self.strategy.wait()
+            self.strategy.update()

@@ -1,0 +1,45 @@
+"""Launch a distributed run with the real `horovodrun` and watch it."""
+
+from pipelines.data import load_prepared
+from pipelines.models import build_model
+from pipelines.parallel.run import horovodrun
+from pipelines.parallel.run.job import Job
+from pipelines.parallel.strategies import build_strategy
+
+
+def launch(job: Job) -> None:
+    """Check everything that can be checked here, then run `job` on its workers and wait for it.
+
+    Raises UserError with the workers' own line when they report a user's mistake, or with the last lines of
+    their output when they fail otherwise.
+    """
+    check(job)
+    horovodrun.run(options(job), program(job), job.distributed.threads_per_worker, job.name)
+
+
+def check(job: Job) -> None:
+    """Raise UserError, before any worker starts, for parameters or data that would make them fail."""
+    build_strategy(job.method, job.params)
+    data = load_prepared(job.data_folder)
+    job.check_batch_size(len(data.train), job.distributed.workers)
+    build_model(
+        job.model,
+        num_channels=data.num_channels,
+        num_classes=data.num_classes,
+        image_size=data.image_size,
+        densenet=job.densenet,
+        seed=job.recipe.seed,
+    )
+
+
+def options(job: Job) -> list[str]:
+    """Return horovodrun's options for `job`; a user may give the same by hand."""
+    config = job.distributed
+    interface = ["--network-interfaces", config.network_interface] if config.network_interface else []
+    return ["-np", str(config.workers), "-H", config.host_slots, *interface]
+
+
+def program(job: Job) -> list[str]:
+    """Return the arguments of a worker's Python."""
+    worker = ["-m", "stages.distributed", "--model", job.model, "--method", job.method]
+    return [*worker, "--params", str(job.params)]

@@ -1,0 +1,70 @@
+"""GQ through its fast path `horovod_gq.DistributedOptimizer`: flat buckets, sent while backward still runs."""
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from horovod_gq import DistributedOptimizer, GQConfig, num_levels
+from pipelines.errors import UserError
+from pipelines.parallel.metering.metered import CostMeter, StepCost
+from pipelines.parallel.strategy import HOROVOD, Channel, Strategy
+
+
+def check_width(wire_bits: int, workers: int, exchange: str) -> None:
+    """Raise UserError in one line unless `wire_bits` carries the sum of so many workers."""
+    try:
+        num_levels(wire_bits, workers, exchange)
+    except ValueError as error:
+        raise UserError(f"methods.*.wire_bits: {error}") from None
+
+
+class BucketedStrategy(Strategy):
+    """Base of the strategies that differ in the settings and in the mode of the fast path.
+
+    Residuals and scales are part of the optimizer's own state.
+    """
+
+    synchronous = True
+    """Whether `wait` makes the averaged gradients available; else the optimizer decides when to wait."""
+
+    @abstractmethod
+    def settings(self) -> tuple[GQConfig, dict[str, Any]]:
+        """Return the settings of GQ and the mode, as keywords of `horovod_gq.DistributedOptimizer`."""
+
+    def attach(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, channel: Channel = HOROVOD
+    ) -> torch.optim.Optimizer:
+        """Wrap `optimizer` in the fast path; gradients become views of its buckets."""
+        config, mode = self.settings()
+        self.meter = CostMeter(next(model.parameters()).device)
+        link = channel.metered(self.meter)
+        check_width(config.wire_bits, link.workers, config.exchange)
+        self.optimizer = DistributedOptimizer(optimizer, model, config, collectives=link, **mode)
+        self.optimizer.timings.enabled = True
+        self.meter.take()  # the ranks' agreement on the settings is no part of a step
+        return self.optimizer
+
+    def wait(self) -> None:
+        """Wait for the averaged gradients, in a synchronous mode."""
+        if self.synchronous:
+            self.optimizer.synchronize()
+
+    def update(self) -> None:
+        """Step; in the other modes this sends, and applies what is due."""
+        self.optimizer.step()
+
+    def flush(self) -> None:
+        """Apply every update that is still under way."""
+        self.optimizer.flush()
+
+    def step_cost(self) -> StepCost:
+        """Return and reset the meter and the timings of the fast path."""
+        timings = self.optimizer.timings
+        cost = replace(
+            self.meter.take(), encode_seconds=timings.encode_seconds, decode_seconds=timings.decode_seconds
+        )
+        timings.reset()
+        return cost

@@ -1,5 +1,0 @@
-"""The recognition study: tuning, comparison over seeds, learning curves and ablation (`make study`)."""
-
-from pipelines.study.config import StudyConfig, StudyDataConfig
-
-__all__ = ["StudyConfig", "StudyDataConfig"]

@@ -1,6 +1,0 @@
-"""The sweep: step times of every strategy on links that are really slow, emulated on one machine."""
-
-from pipelines.sweep.config import SweepConfig
-from pipelines.sweep.job import SweepJob
-
-__all__ = ["SweepConfig", "SweepJob"]
