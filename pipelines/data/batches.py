@@ -7,7 +7,7 @@ import torch
 
 from pipelines.data.augment import Draws, augment, draw
 from pipelines.data.config import AugmentConfig
-from pipelines.data.prepared import Split
+from pipelines.data.prepared import PreparedData, Split
 
 
 class Batches:
@@ -97,6 +97,49 @@ class Batches:
         if self.augment is not None:
             draws = draw(self.augment, num_images, self._images.shape[-1], generator, self.device)
         return order.to(self.device), draws
+
+
+def training_batches(
+    data: PreparedData,
+    batch_size: int,
+    *,
+    seed: int,
+    device: torch.device | str,
+    augment: AugmentConfig | None,
+    rank: int = 0,
+    num_workers: int = 1,
+) -> Batches:
+    """Return the training part in an order of its own each epoch, without the images that fill no step of all ranks."""
+    return Batches(
+        data.train,
+        batch_size,
+        mean=data.mean,
+        std=data.std,
+        seed=seed,
+        device=device,
+        augment=augment,
+        shuffle=True,
+        drop_last=True,
+        rank=rank,
+        num_workers=num_workers,
+    )
+
+
+def ordered_batches(
+    split: Split, data: PreparedData, batch_size: int, device: torch.device | str = "cpu"
+) -> Batches:
+    """Return every image of a `split` of `data` once, in its order, unchanged but for the normalisation."""
+    return Batches(
+        split,
+        batch_size,
+        mean=data.mean,
+        std=data.std,
+        seed=0,
+        device=device,
+        augment=None,
+        shuffle=False,
+        drop_last=False,
+    )
 
 
 def _step_borders(num_images: int, step_size: int, num_workers: int, drop_last: bool) -> list[int]:

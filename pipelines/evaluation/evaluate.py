@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pipelines.data import Batches, PreparedData
+from pipelines.data import PreparedData, ordered_batches
 from pipelines.errors import UserError
 from pipelines.evaluation.bootstrap import intervals, statistics_of
 from pipelines.evaluation.config import EvaluateConfig
@@ -43,7 +43,7 @@ def evaluate_run(run: TrainedRun, data: PreparedData, config: EvaluateConfig) ->
     device = resolve_device(config.device)
     model = rebuild_model(run.checkpoint).to(device)
     shape = (data.num_channels, data.image_size, data.image_size)
-    images, _ = next(iter(_single_images(data, device)))
+    images, _ = next(iter(ordered_batches(data.test, data, 1, device)))
     latency = measure_latency(
         model, images, num_warmup=config.latency_warmup, num_repeats=config.latency_repeats
     )
@@ -84,17 +84,3 @@ def _metrics(scores: Scores, config: EvaluateConfig) -> Row:
         row[f"{name}_low"], row[f"{name}_high"] = bounds[name]
     row["calibration_error"] = calibration_error(scores, config.calibration_bins)
     return row
-
-
-def _single_images(data: PreparedData, device: torch.device) -> Batches:
-    return Batches(
-        data.test,
-        1,
-        mean=data.mean,
-        std=data.std,
-        seed=0,
-        device=device,
-        augment=None,
-        shuffle=False,
-        drop_last=False,
-    )

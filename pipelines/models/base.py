@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -67,6 +68,37 @@ def build_model(
         seed=seed,
     )
     return build_from_spec(spec)
+
+
+class Images(Protocol):
+    """What a model must know of the images that it is for; prepared data are such."""
+
+    @property
+    def num_channels(self) -> int:
+        """Colour channels."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """Classes to tell apart."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images in pixels."""
+        ...
+
+
+def build_model_for(images: Images, name: str, densenet: DenseNetConfig, seed: int) -> nn.Module:
+    """Build model `name` for the shape and the classes of `images`; see `build_model`."""
+    return build_model(
+        name,
+        num_channels=images.num_channels,
+        num_classes=images.num_classes,
+        image_size=images.image_size,
+        densenet=densenet,
+        seed=seed,
+    )
 
 
 def build_from_spec(spec: ModelSpec) -> nn.Module:

@@ -2,11 +2,11 @@
 
 from pipelines.training.checkpoint import Checkpoint, EpochRow, load_checkpoint, rebuild_model
 from pipelines.training.config import BaselineConfig, RecipeConfig, TrainConfig
-from pipelines.training.loop import DivergedError, TrainResult, mark_finished, train
-from pipelines.training.optimizer import build_optimizer, set_learning_rate
+from pipelines.training.epoch import DivergedError, compute_gradients, train_epoch
+from pipelines.training.loop import TrainResult, mark_finished, train
+from pipelines.training.optimizer import build_optimizer
 from pipelines.training.prediction import loss_and_accuracy, predict_logits
 from pipelines.training.runtime import Runtime, resolve_runtime
-from pipelines.training.schedule import learning_rate_at
 from pipelines.training.statistics import settle_statistics
 
 __all__ = [
@@ -19,14 +19,14 @@ __all__ = [
     "TrainConfig",
     "TrainResult",
     "build_optimizer",
-    "learning_rate_at",
+    "compute_gradients",
     "load_checkpoint",
     "loss_and_accuracy",
     "mark_finished",
     "predict_logits",
     "rebuild_model",
     "resolve_runtime",
-    "set_learning_rate",
     "settle_statistics",
     "train",
+    "train_epoch",
 ]

@@ -6,10 +6,10 @@ from pathlib import Path
 from torch import nn
 
 from pipelines.config import DEFAULT_PATH, load_section
-from pipelines.data import Batches, PreparedData, load_prepared
+from pipelines.data import PreparedData, load_prepared, ordered_batches
 from pipelines.models import (
     DenseNetConfig,
-    build_model,
+    build_model_for,
     count_multiply_adds,
     count_parameters,
     spec_of,
@@ -38,14 +38,7 @@ def run_training(stage: str, name: str, params: Path = DEFAULT_PATH) -> Row:
     densenet = load_section(DenseNetConfig, "densenet", params)
     tracking = load_section(TrackingConfig, "tracking", params)
     data = load_prepared(DATA_FOLDER)
-    model = build_model(
-        name,
-        num_channels=data.num_channels,
-        num_classes=data.num_classes,
-        image_size=data.image_size,
-        densenet=densenet,
-        seed=recipe.seed,
-    )
+    model = build_model_for(data, name, densenet, recipe.seed)
     spec = spec_of(model)
     sizes = sizes_of(model)
     folder = CHECKPOINT_FOLDER / name
@@ -101,16 +94,5 @@ def summarise_run(
 
 def _log_best_model(tracker: Tracker, result: TrainResult, data: PreparedData) -> None:
     """Log the best epoch's model with a few normalised validation images as example."""
-    batches = Batches(
-        data.validation,
-        min(NUM_EXAMPLES, len(data.validation)),
-        mean=data.mean,
-        std=data.std,
-        seed=0,
-        device="cpu",
-        augment=None,
-        shuffle=False,
-        drop_last=False,
-    )
-    images, _ = next(iter(batches))
+    images, _ = next(iter(ordered_batches(data.validation, data, min(NUM_EXAMPLES, len(data.validation)))))
     tracker.log_model(rebuild_model(load_checkpoint(result.best_checkpoint)), images.numpy())

@@ -1,6 +1,5 @@
 """Training a model by the recipe: epochs, validation, checkpoints, exact resume."""
 
-import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from tqdm import tqdm
 
-from pipelines.data import Batches, PreparedData
+from pipelines.data import PreparedData, training_batches
 from pipelines.errors import UserError
 from pipelines.models import spec_of
 from pipelines.training.checkpoint import (
@@ -24,18 +22,14 @@ from pipelines.training.checkpoint import (
     save_checkpoint,
 )
 from pipelines.training.config import RecipeConfig
-from pipelines.training.optimizer import build_optimizer, set_learning_rate
+from pipelines.training.epoch import DivergedError, compute_gradients, train_epoch
+from pipelines.training.optimizer import build_optimizer
 from pipelines.training.prediction import loss_and_accuracy, predict_logits
 from pipelines.training.runtime import resolve_runtime
-from pipelines.training.schedule import learning_rate_at
 from pipelines.training.statistics import settle_statistics
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and nothing here calls it but through the argument
     from pipelines.tracking import Tracker
-
-
-class DivergedError(UserError):
-    """The loss of a training run is no longer finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,16 +115,8 @@ class _Run:
                 f"recipe.batch_size: {recipe.batch_size} is not allowed; "
                 f"allowed: at most {num_images}, the images of the training part"
             )
-        self.batches = Batches(
-            data.train,
-            recipe.batch_size,
-            mean=data.mean,
-            std=data.std,
-            seed=recipe.seed,
-            device=self.runtime.device,
-            augment=recipe.augment,
-            shuffle=True,
-            drop_last=True,
+        self.batches = training_batches(
+            data, recipe.batch_size, seed=recipe.seed, device=self.runtime.device, augment=recipe.augment
         )
 
     def resume(self) -> None:
@@ -178,33 +164,25 @@ class _Run:
     def _train_epoch(self) -> tuple[float, float]:
         """Run the epoch's steps; return mean loss and accuracy over its images as they were trained on."""
         self.model.train()
-        self.batches.set_epoch(self.epoch)
-        total_loss = torch.zeros((), device=self.runtime.device)
-        total_correct = torch.zeros((), device=self.runtime.device)
-        for index, (images, labels) in enumerate(self.batches):
-            rate = learning_rate_at(self.recipe, self.epoch + index / len(self.batches))
-            set_learning_rate(self.optimizer, rate)
-            loss, logits = self._step(images, labels)
-            total_loss += loss
-            total_correct += (logits.argmax(1) == labels).sum()
-        mean_loss = float(total_loss) / len(self.batches)
-        if not math.isfinite(mean_loss):
+        self.correct = torch.zeros((), device=self.runtime.device)
+        try:
+            mean_loss = train_epoch(self.batches, self.optimizer, self.recipe, self.epoch, self._step)
+        except DivergedError as error:
             raise DivergedError(
-                f"training {spec_of(self.model).name}: the loss became {mean_loss} in epoch {self.epoch + 1}; "
+                f"training {spec_of(self.model).name}: {error} in epoch {self.epoch + 1}; "
                 f"lower recipe.learning_rate ({self.recipe.learning_rate}) or raise recipe.warmup_epochs "
                 f"({self.recipe.warmup_epochs})"
-            )
-        return mean_loss, float(total_correct) / (len(self.batches) * self.recipe.batch_size)
+            ) from None
+        return mean_loss, float(self.correct) / (len(self.batches) * self.recipe.batch_size)
 
-    def _step(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Make one optimizer step; return the loss and the logits it came from, detached."""
-        self.optimizer.zero_grad()
-        with self.runtime.autocast():
-            logits = self.forward(self.runtime.images(images))
-        loss = functional.cross_entropy(logits.float(), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+    def _step(self, images: Tensor, labels: Tensor, *, last: bool) -> Tensor:  # noqa: ARG002
+        """Make one optimizer step and count the images that it was right about."""
+        loss, logits = compute_gradients(
+            self.forward, self.optimizer, self.runtime.images(images), labels, self.runtime.autocast()
+        )
         self.optimizer.step()
-        return loss.detach(), logits.detach()
+        self.correct += (logits.argmax(1) == labels).sum()
+        return loss
 
     def _validate(self) -> tuple[float, float]:
         with self.runtime.autocast():

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.data import Batches, PreparedData, Split
+from pipelines.data import PreparedData, Split, ordered_batches
 
 
 def predict_logits(
@@ -15,17 +15,7 @@ def predict_logits(
     `model` must lie on `device`; it is put into evaluation mode for the pass and back afterwards. An autocast
     context of the caller applies.
     """
-    batches = Batches(
-        split,
-        batch_size,
-        mean=data.mean,
-        std=data.std,
-        seed=0,
-        device=device,
-        augment=None,
-        shuffle=False,
-        drop_last=False,
-    )
+    batches = ordered_batches(split, data, batch_size, device)
     was_training = model.training
     model.eval()
     try:

@@ -1,45 +1,29 @@
 """One worker of a convergence run, over Horovod or among virtual workers."""
 
 import time
+from functools import partial
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from horovod_gq.collectives import Collectives
-from pipelines.data import Batches, PreparedData
-from pipelines.errors import UserError
+from pipelines.data import PreparedData, training_batches
 from pipelines.experiments.convergence.job import ConvergenceJob
-from pipelines.models import build_model
 from pipelines.parallel.run.replicas import average_buffers
+from pipelines.parallel.step import parallel_step
 from pipelines.parallel.strategies import build_strategy
-from pipelines.parallel.strategy import Channel, Strategy
+from pipelines.parallel.strategy import Channel
 from pipelines.results import Row
 from pipelines.training import (
-    RecipeConfig,
+    DivergedError,
     build_optimizer,
-    learning_rate_at,
+    loss_and_accuracy,
     predict_logits,
-    set_learning_rate,
     settle_statistics,
+    train_epoch,
 )
 
 CPU = torch.device("cpu")
-
-
-def make_model(job: ConvergenceJob, seed: int, data: PreparedData) -> nn.Module:
-    """Build the model that all workers of a run start from.
-
-    Not for several threads at once: initial weights are drawn from torch's one global generator.
-    """
-    return build_model(
-        job.model,
-        num_channels=data.num_channels,
-        num_classes=data.num_classes,
-        image_size=data.image_size,
-        densenet=job.densenet,
-        seed=seed,
-    ).train()
 
 
 def train_replica(
@@ -55,18 +39,31 @@ def train_replica(
 
     A row's `sent_megabytes` is what this worker has sent so far, `seconds` the time since the first step,
     `train_loss` the mean over the epoch of this worker's own batches.
-    Raises UserError where the loss stops being finite.
+    Raises DivergedError where the loss stops being finite.
     """
     recipe = job.recipe_of(seed)
     strategy, _ = build_strategy(job.method, job.params)
     channel = Channel(collectives=collectives if virtual else None, scope=f"seed{seed}.")
     optimizer = strategy.attach(model, build_optimizer(model, recipe), channel)
-    batches = make_batches(data, recipe, seed, collectives)
+    batches = training_batches(
+        data,
+        recipe.batch_size,
+        seed=seed,
+        device=CPU,
+        augment=recipe.augment,
+        rank=collectives.rank,
+        num_workers=collectives.workers,
+    )
+    step = partial(parallel_step, model, optimizer, strategy)
     rows: list[Row] = []
     sent_bytes, seconds = 0.0, 0.0
     for epoch in range(recipe.epochs):
         start = time.perf_counter()
-        loss = train_epoch(model, optimizer, strategy, recipe, batches, epoch)
+        try:
+            loss = train_epoch(batches, optimizer, recipe, epoch, step)
+        except DivergedError as error:
+            rate = job.recipe.learning_rate
+            raise DivergedError(f"{job.name}: {error}; lower recipe.learning_rate (now {rate})") from None
         seconds += time.perf_counter() - start
         sent_bytes += strategy.step_cost().sent_bytes
         settle_statistics(model, (images for images, _ in batches))
@@ -75,60 +72,12 @@ def train_replica(
             row: Row = {"method": job.method, "workers": job.workers, "seed": seed}
             row |= {"epoch": epoch + 1, "steps": (epoch + 1) * len(batches)}
             row |= {"seconds": None if virtual else seconds, "sent_megabytes": sent_bytes / 1e6}
-            rows.append(row | scores(model, data, loss, job))
+            rows.append(row | {"train_loss": loss} | scores(model, data))
     return rows
 
 
-def make_batches(data: PreparedData, recipe: RecipeConfig, seed: int, collectives: Collectives) -> Batches:
-    """Return this worker's part of the training images."""
-    return Batches(
-        data.train,
-        recipe.batch_size,
-        mean=data.mean,
-        std=data.std,
-        seed=seed,
-        device=CPU,
-        augment=recipe.augment,
-        shuffle=True,
-        drop_last=True,
-        rank=collectives.rank,
-        num_workers=collectives.workers,
-    )
-
-
-def train_epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    strategy: Strategy,
-    recipe: RecipeConfig,
-    batches: Batches,
-    epoch: int,
-) -> torch.Tensor:
-    """Train `model` for one epoch, in place, until all is applied; returns the mean loss of its steps."""
-    batches.set_epoch(epoch)
-    losses = []
-    for index, (images, labels) in enumerate(batches):
-        set_learning_rate(optimizer, learning_rate_at(recipe, epoch + index / len(batches)))
-        optimizer.zero_grad()
-        loss = cross_entropy(model(images), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        strategy.wait()
-        strategy.update()
-        losses.append(loss.detach())
-    strategy.flush()
-    return torch.stack(losses).mean()
-
-
-def scores(model: nn.Module, data: PreparedData, train_loss: torch.Tensor, job: ConvergenceJob) -> Row:
-    """Return the losses and the test accuracy of a replica; UserError where the training diverged."""
+def scores(model: nn.Module, data: PreparedData) -> Row:
+    """Return the loss and the accuracy of a replica on the test part."""
     logits = predict_logits(model, data.test, data, batch_size=512, device=CPU)
-    if not bool(torch.isfinite(train_loss)):
-        raise UserError(
-            f"the training loss of {job.name} became {float(train_loss)}; "
-            f"lower recipe.learning_rate (now {job.recipe.learning_rate})"
-        )
-    return {
-        "train_loss": float(train_loss),
-        "test_loss": float(cross_entropy(logits, data.test.labels)),
-        "test_accuracy": float((logits.argmax(1) == data.test.labels).double().mean()),
-    }
+    loss, accuracy = loss_and_accuracy(logits, data.test.labels)
+    return {"test_loss": loss, "test_accuracy": accuracy}

@@ -10,7 +10,8 @@ from horovod_gq.collectives import Collectives
 from pipelines.data import PreparedData, load_prepared
 from pipelines.experiments.convergence.finished_seeds import FinishedSeeds
 from pipelines.experiments.convergence.job import ConvergenceJob
-from pipelines.experiments.convergence.replica import make_model, train_replica
+from pipelines.experiments.convergence.replica import train_replica
+from pipelines.models import build_model_for
 from pipelines.parallel.run import horovodrun
 from pipelines.parallel.run.progress import report_progress
 from pipelines.parallel.virtual_cluster import run_workers
@@ -43,7 +44,8 @@ def run(job: ConvergenceJob, program: Sequence[str]) -> None:
 
 def train_virtual(job: ConvergenceJob, seed: int, data: PreparedData) -> list[Row]:
     """Train one seed on virtual workers; returns the rows of the first."""
-    model = make_model(job, seed, data)
+    # Built once: initial weights are drawn from torch's one global generator, which threads would share.
+    model = build_model_for(data, job.model, job.densenet, seed)
 
     def work(collectives: Collectives) -> list[Row]:
         return train_replica(job, seed, data, copy.deepcopy(model), collectives, virtual=True)
@@ -64,7 +66,7 @@ def run_worker(job: ConvergenceJob) -> None:
     # Equal on both ranks: rank 0 writes the first part after it has trained that seed with the other.
     seeds = parts.missing()
     for done, seed in enumerate(seeds, start=1):
-        model = make_model(job, seed, data)
+        model = build_model_for(data, job.model, job.densenet, seed)
         rows = train_replica(job, seed, data, model, HorovodCollectives(), virtual=False)
         if hvd.rank() == 0:
             parts.write(seed, _with_facts(job, rows))

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from pipelines.data import PreparedData, load_prepared
 from pipelines.experiments.study.worker import Training, make_model
 from pipelines.models.blocks import NUM_BLOCKS, counted_depth
-from pipelines.training import RecipeConfig, build_optimizer, resolve_runtime
+from pipelines.training import RecipeConfig, build_optimizer, compute_gradients, resolve_runtime
 
 WARMUP_ROUNDS = 2
 STEP_SEED = 0  # of the images that steps are measured on; their values do not matter
@@ -34,10 +33,7 @@ def make_step(model: nn.Module, recipe: RecipeConfig, images: Tensor, labels: Te
     inputs, targets = runtime.images(images.to(runtime.device)), labels.to(runtime.device)
 
     def step() -> None:
-        optimizer.zero_grad()
-        with runtime.autocast():
-            logits = forward(inputs)
-        cross_entropy(logits.float(), targets).backward()  # type: ignore[no-untyped-call]
+        compute_gradients(forward, optimizer, inputs, targets, runtime.autocast())
         optimizer.step()
         if runtime.device.type == "cuda":
             torch.cuda.synchronize()

@@ -13,7 +13,7 @@ from torch import nn
 
 from pipelines.data import PreparedData, load_prepared
 from pipelines.errors import UserError
-from pipelines.models import DenseNetConfig, build_model, spec_of
+from pipelines.models import DenseNetConfig, build_model_for, spec_of
 from pipelines.provenance import provenance
 from pipelines.results import Row, read_json, write_json
 from pipelines.tracking import NullTracker
@@ -102,14 +102,7 @@ def _train(training: Training, model: nn.Module, data: PreparedData, folder: Pat
 
 def make_model(training: Training, data: PreparedData) -> nn.Module:
     """Build the run's model with its initial weights, on the CPU."""
-    return build_model(
-        training.model,
-        num_channels=data.num_channels,
-        num_classes=data.num_classes,
-        image_size=data.image_size,
-        densenet=training.densenet,
-        seed=training.recipe.seed,
-    )
+    return build_model_for(data, training.model, training.densenet, training.recipe.seed)
 
 
 def run_key(model: nn.Module, recipe: RecipeConfig, data: PreparedData) -> str:

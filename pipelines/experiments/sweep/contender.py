@@ -8,11 +8,11 @@ from itertools import cycle
 import horovod.torch as hvd
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from pipelines.parallel.metering.metered import seconds_now
+from pipelines.parallel.step import parallel_step
 from pipelines.parallel.strategy import Channel, Strategy
-from pipelines.training import RecipeConfig, build_optimizer
+from pipelines.training import RecipeConfig, build_optimizer, compute_gradients
 
 LEARNING_RATE = 0.01
 """Small enough that no method diverges in the few steps of a sweep; a step costs the same at any rate."""
@@ -89,10 +89,8 @@ class Contender:
 
     def _step(self) -> None:
         images, labels = next(self.batches)
-        self.optimizer.zero_grad()
-        cross_entropy(self.model(images), labels).backward()  # type: ignore[no-untyped-call]
         if self.strategy is None:
+            compute_gradients(self.model, self.optimizer, images, labels)
             self.optimizer.step()
         else:
-            self.strategy.wait()
-            self.strategy.update()
+            parallel_step(self.model, self.optimizer, self.strategy, images, labels, last=False)

@@ -12,13 +12,13 @@ import torch
 
 from pipelines.cluster.counters import read_interface_bytes
 from pipelines.cluster.node import INTERFACE
-from pipelines.data import Batches, load_prepared
+from pipelines.data import load_prepared, training_batches
 from pipelines.experiments.sweep.config import SweepConfig
 from pipelines.experiments.sweep.contender import Block, Contender
 from pipelines.experiments.sweep.job import SweepJob
 from pipelines.experiments.sweep.policy import rivals
 from pipelines.experiments.sweep.rows import ALONE, sweep_rows
-from pipelines.models import build_model
+from pipelines.models import build_model_for
 from pipelines.parallel.run.progress import report_progress
 from pipelines.parallel.strategies import build_strategy
 from pipelines.provenance import provenance
@@ -66,25 +66,14 @@ def method_facts(method: str, job: SweepJob) -> Row:
 def make_contenders(job: SweepJob) -> list[Contender]:
     """Build one replica a method, equal on all workers, and one that trains alone."""
     data = load_prepared(job.data_folder)
-    model = build_model(
-        job.model,
-        num_channels=data.num_channels,
-        num_classes=data.num_classes,
-        image_size=data.image_size,
-        densenet=job.densenet,
-        seed=job.recipe.seed,
-    )
+    model = build_model_for(data, job.model, job.densenet, job.recipe.seed)
     hvd.broadcast_parameters(model.state_dict(), root_rank=0)
-    batches = Batches(
-        data.train,
+    batches = training_batches(
+        data,
         job.sweep.batch_size,
-        mean=data.mean,
-        std=data.std,
         seed=job.recipe.seed,
         device="cpu",
         augment=None,
-        shuffle=True,
-        drop_last=True,
         rank=hvd.rank(),
         num_workers=hvd.size(),
     )

@@ -1,7 +1,7 @@
 """Launch a distributed run with the real `horovodrun` and watch it."""
 
 from pipelines.data import load_prepared
-from pipelines.models import build_model
+from pipelines.models import build_model_for
 from pipelines.parallel.run import horovodrun
 from pipelines.parallel.run.job import Job
 from pipelines.parallel.strategies import build_strategy
@@ -22,14 +22,7 @@ def check(job: Job) -> None:
     build_strategy(job.method, job.params)
     data = load_prepared(job.data_folder)
     job.check_batch_size(len(data.train), job.distributed.workers)
-    build_model(
-        job.model,
-        num_channels=data.num_channels,
-        num_classes=data.num_classes,
-        image_size=data.image_size,
-        densenet=job.densenet,
-        seed=job.recipe.seed,
-    )
+    build_model_for(data, job.model, job.densenet, job.recipe.seed)
 
 
 def options(job: Job) -> list[str]:

@@ -5,10 +5,9 @@ import copy
 import horovod.torch as hvd
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from pipelines.parallel.metering.metered import seconds_now
-from pipelines.training import RecipeConfig, build_optimizer
+from pipelines.training import RecipeConfig, build_optimizer, compute_gradients
 
 
 class LocalReference:
@@ -48,7 +47,6 @@ class LocalReference:
 
     def _time_step(self) -> float:
         start = seconds_now(self.images.device)
-        self.optimizer.zero_grad()
-        cross_entropy(self.model(self.images), self.labels).backward()  # type: ignore[no-untyped-call]
+        compute_gradients(self.model, self.optimizer, self.images, self.labels)
         self.optimizer.step()
         return seconds_now(self.images.device) - start

@@ -1,42 +1,32 @@
 """One worker (Horovod rank) of a distributed run: trains, times every step, rank 0 writes the row."""
 
-import os
 from dataclasses import asdict, replace
 from typing import Any
 
 import horovod.torch as hvd
-import numpy as np
 import torch
-from torch import nn
-from torch.nn.functional import cross_entropy
 
 from horovod_gq.backend import HorovodCollectives
-from pipelines.data import Batches, PreparedData, load_prepared
-from pipelines.errors import UserError
-from pipelines.models import build_model, count_parameters
+from pipelines.data import PreparedData, Split, load_prepared, training_batches
+from pipelines.models import build_model_for
 from pipelines.parallel.metering.metered import seconds_now
-from pipelines.parallel.metering.step_times import (
-    StepTimes,
-    as_array,
-    interquartile_range,
-    slowest_worker,
-    summarise,
-    window_means,
-)
+from pipelines.parallel.metering.step_times import StepTimes
 from pipelines.parallel.run import checkpoint, replicas
 from pipelines.parallel.run.job import Job
 from pipelines.parallel.run.local_steps import LocalReference
 from pipelines.parallel.run.progress import report_progress
+from pipelines.parallel.run.row import result_row
+from pipelines.parallel.step import parallel_step
 from pipelines.parallel.strategies import build_strategy
-from pipelines.provenance import provenance
 from pipelines.results import write_csv, write_json
 from pipelines.tracking import NullTracker, Tracker, open_run
 from pipelines.training import (
+    DivergedError,
     build_optimizer,
-    learning_rate_at,
+    loss_and_accuracy,
     predict_logits,
-    set_learning_rate,
     settle_statistics,
+    train_epoch,
 )
 
 
@@ -59,10 +49,20 @@ class Worker:
             batch_size=config.batch_size,
             learning_rate=job.recipe.learning_rate * scale,
         )
-        self.model = self._build_model()
+        self.model = build_model_for(self.data, job.model, job.densenet, self.recipe.seed).to(self.device)
+        hvd.broadcast_parameters(self.model.state_dict(), root_rank=0)
         self.strategy, self.method_entry = build_strategy(job.method, job.params)
-        self.batches = self._batches()
+        self.batches = training_batches(
+            self.data,
+            config.batch_size,
+            seed=self.recipe.seed,
+            device=self.device,
+            augment=self.recipe.augment,
+            rank=self.rank,
+            num_workers=self.num_workers,
+        )
         self.epoch = 0
+        self.reference_seconds = 0.0  # of the epoch, spent on steps that are no training
         self.history: list[dict[str, float | int]] = []
         self.steps: list[StepTimes] = []
         self.bytes: list[tuple[int, float]] = []  # of each step: handed to the collectives, sent by a ring
@@ -76,33 +76,6 @@ class Worker:
         )
         self.optimizer = self.strategy.attach(self.model, build_optimizer(self.model, self.recipe))
         self.fingerprint = job.fingerprint(self.method_entry, self.data.checksum, self.num_workers)
-
-    def _build_model(self) -> nn.Module:
-        model = build_model(
-            self.job.model,
-            num_channels=self.data.num_channels,
-            num_classes=self.data.num_classes,
-            image_size=self.data.image_size,
-            densenet=self.job.densenet,
-            seed=self.recipe.seed,
-        ).to(self.device)
-        hvd.broadcast_parameters(model.state_dict(), root_rank=0)
-        return model
-
-    def _batches(self) -> Batches:
-        return Batches(
-            self.data.train,
-            self.recipe.batch_size,
-            mean=self.data.mean,
-            std=self.data.std,
-            seed=self.recipe.seed,
-            device=self.device,
-            augment=self.recipe.augment,
-            shuffle=True,
-            drop_last=True,
-            rank=self.rank,
-            num_workers=self.num_workers,
-        )
 
     def resume(self) -> None:
         """Continue after the last epoch that every rank has on disk, if there is one."""
@@ -136,42 +109,36 @@ class Worker:
     def train_epoch(self) -> dict[str, float | int]:
         """Train one epoch; returns its history row (losses averaged over the workers)."""
         self.model.train()
-        self.batches.set_epoch(self.epoch)
-        total_loss = torch.zeros((), dtype=torch.float64)
-        reference_seconds = 0.0
+        self.reference_seconds = 0.0
         begin = seconds_now(self.device)
-        for index, (images, labels) in enumerate(self.batches):
-            rate = learning_rate_at(self.recipe, self.epoch + index / len(self.batches))
-            set_learning_rate(self.optimizer, rate)
-            reference_seconds += self.reference.maybe_step(len(self.steps))
-            total_loss += self.train_step(images, labels, last=index + 1 == len(self.batches))
-            report_progress(self.rank, self.epoch * len(self.batches) + index + 1, self.total_steps)
-        seconds = seconds_now(self.device) - begin - reference_seconds
-        settle_statistics(self.model, (images for images, _ in self.batches))
-        mean_loss = float(hvd.allreduce(total_loss / len(self.batches), name="loss", op=hvd.Average))
-        if not np.isfinite(mean_loss):
-            raise UserError(
-                f"the training loss of {self.job.name} became {mean_loss} in epoch {self.epoch + 1}; "
+        try:
+            loss = train_epoch(self.batches, self.optimizer, self.recipe, self.epoch, self.train_step)
+        except DivergedError as error:
+            raise DivergedError(
+                f"{self.job.name}, rank {self.rank}: {error} in epoch {self.epoch + 1}; "
                 f"lower recipe.learning_rate (now {self.job.recipe.learning_rate})"
-            )
+            ) from None
+        seconds = seconds_now(self.device) - begin - self.reference_seconds
+        settle_statistics(self.model, (images for images, _ in self.batches))
+        mean_loss = hvd.allreduce(torch.tensor(loss, dtype=torch.float64), name="loss", op=hvd.Average)
         self.epoch += 1
-        return {"epoch": self.epoch, "learning_rate": rate, "train_loss": mean_loss, "seconds": seconds}
+        return {
+            "epoch": self.epoch,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train_loss": float(mean_loss),
+            "seconds": seconds,
+        }
 
     @property
     def total_steps(self) -> int:
         """Number of steps of the whole run."""
         return self.job.distributed.epochs * len(self.batches)
 
-    def train_step(self, images: torch.Tensor, labels: torch.Tensor, *, last: bool) -> float:
+    def train_step(self, images: torch.Tensor, labels: torch.Tensor, *, last: bool) -> torch.Tensor:
         """Make one step and record its parts; returns the loss. The `last` of an epoch applies what is under way."""
+        self.reference_seconds += self.reference.maybe_step(len(self.steps))
         start = seconds_now(self.device)
-        self.optimizer.zero_grad()
-        loss = cross_entropy(self.model(images), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.strategy.wait()
-        self.strategy.update()
-        if last:
-            self.strategy.flush()
+        loss = parallel_step(self.model, self.optimizer, self.strategy, images, labels, last=last)
         end = seconds_now(self.device)
         cost = self.strategy.step_cost()
         communication = cost.communication_seconds
@@ -185,16 +152,13 @@ class Worker:
             )
         )
         self.bytes.append((cost.wire_bytes, cost.sent_bytes))
-        return float(loss.detach())
+        report_progress(self.rank, len(self.steps), self.total_steps)
+        return loss
 
-    def evaluate(self, split: str) -> tuple[float, float]:
-        """Return loss and accuracy of this rank's model on a split."""
-        labels = getattr(self.data, split).labels
-        logits = predict_logits(
-            self.model, getattr(self.data, split), self.data, batch_size=512, device=self.device
-        )
-        accuracy = (logits.argmax(1) == labels).double().mean()
-        return float(cross_entropy(logits, labels)), float(accuracy)
+    def evaluate(self, split: Split) -> tuple[float, float]:
+        """Return loss and accuracy of this rank's model on a split of the data."""
+        logits = predict_logits(self.model, split, self.data, batch_size=512, device=self.device)
+        return loss_and_accuracy(logits, split.labels)
 
 
 def run_worker(job: Job) -> None:
@@ -224,7 +188,7 @@ def _run(job: Job, tracker: Tracker) -> None:
     while worker.epoch < job.distributed.epochs:
         row = worker.train_epoch()
         replicas.average_buffers(worker.model, HorovodCollectives())
-        row["validation_loss"], row["validation_accuracy"] = worker.evaluate("validation")
+        row["validation_loss"], row["validation_accuracy"] = worker.evaluate(worker.data.validation)
         worker.history.append(row)
         tracker.log_metrics(_numbers(row), step=worker.epoch)
         worker.save()
@@ -243,46 +207,4 @@ def _numbers(row: dict[str, Any]) -> dict[str, float]:
     """Return the numeric fields of a row: what a tracker takes as metrics."""
     return {
         key: float(value) for key, value in row.items() if isinstance(value, int | float) and key != "epoch"
-    }
-
-
-def result_row(worker: Worker, identical: bool) -> dict[str, Any]:
-    """Assemble the run's flat row (a collective: the step times of all workers are gathered)."""
-    config = worker.job.distributed
-    warmup = min(config.warmup_steps, len(worker.steps) - 1)
-    times = np.stack(hvd.allgather_object(as_array(worker.steps)))[:, warmup:]
-    window = worker.strategy.steps_per_exchange
-    local = np.stack(hvd.allgather_object(np.array(worker.reference.seconds))).max(axis=0).tolist()
-    test_loss, test_accuracy = worker.evaluate("test")
-    gradient_bytes = sum(p.numel() * p.element_size() for p in worker.model.parameters() if p.requires_grad)
-    wire_bytes, sent_bytes = np.median(window_means(np.array(worker.bytes[warmup:]), window), axis=0).tolist()
-    return {
-        "model": worker.job.model,
-        "method": worker.job.method,
-        **worker.method_entry,
-        "workers": worker.num_workers,
-        "hosts": len(set(hvd.allgather_object(os.uname().nodename))),
-        "batch_size_per_worker": config.batch_size,
-        "threads_per_worker": torch.get_num_threads(),
-        "epochs": config.epochs,
-        "steps": len(worker.steps),
-        "timed_steps": times.shape[1],
-        **summarise(slowest_worker(window_means(times, window))),
-        "local_step_seconds_median": float(np.median(local)),
-        "local_step_seconds_iqr": interquartile_range(local),
-        "wire_bytes_per_step": wire_bytes,
-        "sent_bytes_per_step": sent_bytes,
-        "gradient_bytes": gradient_bytes,
-        "compression_ratio": gradient_bytes / wire_bytes,
-        "num_parameters": count_parameters(worker.model),
-        "train_seconds": float(sum(row["seconds"] for row in worker.history)),
-        "train_loss": worker.history[-1]["train_loss"],
-        "validation_accuracy": worker.history[-1]["validation_accuracy"],
-        "test_loss": test_loss,
-        "test_accuracy": test_accuracy,
-        "replicas_identical": identical,
-        "seed": worker.recipe.seed,
-        "data": worker.data.name,
-        "data_checksum": worker.data.checksum,
-        **provenance(worker.device),
     }

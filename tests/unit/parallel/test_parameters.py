@@ -6,11 +6,8 @@ import pytest
 
 from pipelines.config import load_section
 from pipelines.errors import UserError
-from pipelines.parallel import (
-    DistributedConfig,
-    progress,
-    strategies,  # noqa: F401  registers the strategies
-)
+from pipelines.parallel import DistributedConfig
+from pipelines.parallel.run import progress
 from pipelines.parallel.strategies import STRATEGIES, build_strategy
 from tests.imports import ROOT
 

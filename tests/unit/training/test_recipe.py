@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from pipelines.errors import UserError
-from pipelines.training import build_optimizer, learning_rate_at, resolve_runtime
+from pipelines.training import build_optimizer, resolve_runtime
+from pipelines.training.schedule import learning_rate_at
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pipelines.experiments.study.paper import read_paper_run
 from pipelines.experiments.study.summary import summarise
 from pipelines.results import read_json, write_json
 from tests.browser import CHROMIUM, title_of
-from tests.unit.study.rows import comparison_row, write_study
+from tests.unit.experiments.study.rows import comparison_row, write_study
 
 MILESTONES = (0.5, 0.75)
 FIGURES = ["curves", "parameters", "rates", "seconds"]

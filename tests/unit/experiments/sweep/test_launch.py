@@ -14,7 +14,7 @@ from pipelines.experiments.sweep.rows import ALONE
 from pipelines.models import build_model
 from pipelines.models.config import DenseNetConfig
 from tests.imports import ROOT
-from tests.unit.sweep.test_sweep import config, job
+from tests.unit.experiments.sweep.test_sweep import config, job
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from pipelines.experiments.study.claims import (
 )
 from pipelines.experiments.study.pairs import pair_rows
 from pipelines.results import Row
-from tests.unit.study.rows import CURVE_RATES, comparison_row, curve_rows
+from tests.unit.experiments.study.rows import CURVE_RATES, comparison_row, curve_rows
 
 
 def claims(

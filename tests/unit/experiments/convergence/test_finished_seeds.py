@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.config import load_section
-from pipelines.experiments.convergence import ConvergenceConfig, ConvergenceJob, parts
+from pipelines.experiments.convergence import ConvergenceConfig, ConvergenceJob, finished_seeds
 from pipelines.experiments.convergence.finished_seeds import FinishedSeeds
 from pipelines.experiments.convergence.job import parity_job
 from pipelines.models.config import DenseNetConfig
@@ -20,7 +20,7 @@ PARAMS = ROOT / "params.yaml"
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ConvergenceJob:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(parts, "commit", lambda: "now")
+    monkeypatch.setattr(finished_seeds, "commit", lambda: "now")
     config = load_section(ConvergenceConfig, "convergence", PARAMS)
     recipe = load_section(RecipeConfig, "recipe", PARAMS)
     densenet = load_section(DenseNetConfig, "densenet", PARAMS)

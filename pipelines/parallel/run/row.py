@@ -1,0 +1,63 @@
+"""The row of a distributed run: what it was, what its steps cost, what it learnt, where it ran."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import horovod.torch as hvd
+import numpy as np
+import torch
+
+from pipelines.models import count_parameters
+from pipelines.parallel.metering.step_times import (
+    as_array,
+    interquartile_range,
+    slowest_worker,
+    summarise,
+    window_means,
+)
+from pipelines.provenance import provenance
+
+if TYPE_CHECKING:
+    from pipelines.parallel.run.worker import Worker
+
+
+def result_row(worker: "Worker", identical: bool) -> dict[str, Any]:
+    """Assemble the run's flat row (a collective: the step times of all workers are gathered)."""
+    config = worker.job.distributed
+    warmup = min(config.warmup_steps, len(worker.steps) - 1)
+    times = np.stack(hvd.allgather_object(as_array(worker.steps)))[:, warmup:]
+    window = worker.strategy.steps_per_exchange
+    local = np.stack(hvd.allgather_object(np.array(worker.reference.seconds))).max(axis=0).tolist()
+    test_loss, test_accuracy = worker.evaluate(worker.data.test)
+    gradient_bytes = sum(p.numel() * p.element_size() for p in worker.model.parameters() if p.requires_grad)
+    wire_bytes, sent_bytes = np.median(window_means(np.array(worker.bytes[warmup:]), window), axis=0).tolist()
+    return {
+        "model": worker.job.model,
+        "method": worker.job.method,
+        **worker.method_entry,
+        "workers": worker.num_workers,
+        "hosts": len(set(hvd.allgather_object(os.uname().nodename))),
+        "batch_size_per_worker": config.batch_size,
+        "threads_per_worker": torch.get_num_threads(),
+        "epochs": config.epochs,
+        "steps": len(worker.steps),
+        "timed_steps": times.shape[1],
+        **summarise(slowest_worker(window_means(times, window))),
+        "local_step_seconds_median": float(np.median(local)),
+        "local_step_seconds_iqr": interquartile_range(local),
+        "wire_bytes_per_step": wire_bytes,
+        "sent_bytes_per_step": sent_bytes,
+        "gradient_bytes": gradient_bytes,
+        "compression_ratio": gradient_bytes / wire_bytes,
+        "num_parameters": count_parameters(worker.model),
+        "train_seconds": float(sum(row["seconds"] for row in worker.history)),
+        "train_loss": worker.history[-1]["train_loss"],
+        "validation_accuracy": worker.history[-1]["validation_accuracy"],
+        "test_loss": test_loss,
+        "test_accuracy": test_accuracy,
+        "replicas_identical": identical,
+        "seed": worker.recipe.seed,
+        "data": worker.data.name,
+        "data_checksum": worker.data.checksum,
+        **provenance(worker.device),
+    }

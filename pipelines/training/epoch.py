@@ -1,0 +1,73 @@
+"""The one loop that trains an epoch, and the one step that computes gradients; every way of training uses both."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipelines.data import Batches
+from pipelines.errors import UserError
+from pipelines.training.config import RecipeConfig
+from pipelines.training.optimizer import set_learning_rate
+from pipelines.training.schedule import learning_rate_at
+
+
+class DivergedError(UserError):
+    """The loss of a training run is no longer finite."""
+
+
+class Step(Protocol):
+    """One training step; what differs between ways of training (clocks, exchange, scores) is in here."""
+
+    def __call__(self, images: Tensor, labels: Tensor, *, last: bool) -> Tensor:
+        """Train on a batch and return its loss, detached, a scalar; `last`: the epoch ends with this step."""
+        ...
+
+
+def train_epoch(
+    batches: Batches, optimizer: torch.optim.Optimizer, recipe: RecipeConfig, epoch: int, step: Step
+) -> float:
+    """Make one step a batch of epoch number `epoch`, from 0; return the mean loss of the steps.
+
+    Sets the recipe's learning rate before each step, in place.
+    """
+    batches.set_epoch(epoch)
+    losses = []
+    for index, (images, labels) in enumerate(batches, start=1):
+        set_learning_rate(optimizer, learning_rate_at(recipe, epoch + (index - 1) / len(batches)))
+        losses.append(step(images, labels, last=index == len(batches)))
+    return float(torch.stack(losses).double().mean())
+
+
+def compute_gradients(
+    forward: Callable[[Tensor], Tensor] | nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    autocast: torch.autocast | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Set the gradients to those of the mean cross-entropy of a batch.
+
+    Args:
+        forward: the model, or a compiled form of it; returns logits [b, classes].
+        optimizer: owner of the parameters, whose old gradients are dropped.
+        images: float [b, c, h, w], as the model takes them.
+        labels: int64 [b].
+        autocast: context of the forward pass; None: none.
+
+    Returns the loss, float32, and the logits, both detached. Raises DivergedError where the loss is not finite: before
+    the backward pass, so that nothing of it reaches a gradient, a parameter or another worker.
+    """
+    optimizer.zero_grad()
+    if autocast is None:
+        logits = forward(images)
+    else:
+        with autocast:
+            logits = forward(images)
+    loss = functional.cross_entropy(logits.float(), labels)
+    if not bool(torch.isfinite(loss)):
+        raise DivergedError(f"the loss became {float(loss.detach())}")
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach(), logits.detach()
