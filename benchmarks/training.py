@@ -24,7 +24,7 @@ from torch import nn
 from pipelines.config import load_section
 from pipelines.entry import run_stage
 from pipelines.errors import UserError
-from pipelines.experiments.study.steps import make_step, timed_rounds
+from pipelines.experiments.study.runs.steps import make_step, timed_rounds
 from pipelines.models import DenseNetConfig, build_model, count_parameters
 from pipelines.models.blocks import block_layers
 from pipelines.provenance import provenance

@@ -1,14 +1,13 @@
 """Stage baseline@MODEL: train a model of the registry by the recipe of the DenseNets."""
 
-import argparse
-
+from pipelines.command_line import stage_parser
 from pipelines.entry import run_stage
 from pipelines.training.job import run_training
 
 
 def main() -> None:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(prog="python -m stages.baseline", description=__doc__)
+    parser = stage_parser(__doc__)
     parser.add_argument("--model", default="vgg16_bn", help="registered name (default: %(default)s)")
     row = run_training("baseline", parser.parse_args().model)
     print(

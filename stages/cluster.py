@@ -7,6 +7,7 @@ from types import FrameType
 
 from pipelines.cluster import ClusterSpec, find_detached, start_detached, stop_detached
 from pipelines.cluster.spec import UNSHAPED
+from pipelines.command_line import stage_parser
 from pipelines.entry import run_stage
 
 
@@ -25,7 +26,7 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m stages.cluster", description=__doc__)
+    parser = stage_parser(__doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     up = actions.add_parser("up", help="start a cluster that stays until `down`")
     up.add_argument("--nodes", type=int, default=2, help="number of nodes (default: %(default)s)")

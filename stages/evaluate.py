@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipelines.command_line import stage_parser
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.data import load_prepared
 from pipelines.entry import run_stage
@@ -12,6 +13,7 @@ from pipelines.training import BaselineConfig, TrainConfig
 
 def main() -> None:
     """Evaluate the DenseNets of `train.depths` and the models of `baseline.models`."""
+    stage_parser(__doc__).parse_args()
     config = load_section(EvaluateConfig, "evaluate", DEFAULT_PATH)
     tracking = load_section(TrackingConfig, "tracking", DEFAULT_PATH)
     depths = load_section(TrainConfig, "train", DEFAULT_PATH).depths

@@ -1,8 +1,8 @@
 """Export a trained model as ONNX and as an MLflow model, both checked: `python -m stages.export`."""
 
-import argparse
 from pathlib import Path
 
+from pipelines.command_line import stage_parser
 from pipelines.data import load_prepared
 from pipelines.entry import run_stage
 from pipelines.inference import choose_checkpoint
@@ -14,7 +14,7 @@ EXPORTS = Path("exports")
 
 def main() -> None:
     """Parse the command line, export, print where to and how well the predictions agree."""
-    parser = argparse.ArgumentParser(prog="python -m stages.export", description=__doc__)
+    parser = stage_parser(__doc__)
     parser.add_argument("--model", help="a trained model (default: the best on the validation part)")
     checkpoint = choose_checkpoint(CHECKPOINTS, parser.parse_args().model)
     folder = EXPORTS / checkpoint.parent.name

@@ -1,8 +1,8 @@
 """Print the class probabilities of image files: `python -m stages.predict IMAGE...`."""
 
-import argparse
 from pathlib import Path
 
+from pipelines.command_line import stage_parser
 from pipelines.entry import run_stage
 from pipelines.inference import choose_checkpoint, predict_files
 
@@ -12,7 +12,7 @@ DEFAULT_TOP = 5
 
 def main() -> None:
     """Parse the command line, classify, print the most probable classes of each image."""
-    parser = argparse.ArgumentParser(prog="python -m stages.predict", description=__doc__)
+    parser = stage_parser(__doc__)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     parser.add_argument("--model", help="a trained model (default: the best on the validation part)")
     parser.add_argument("--top", type=int, help=f"classes to print (default: at most {DEFAULT_TOP})")

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from pipelines.command_line import stage_parser
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.data import PrepareConfig
 from pipelines.data.preparation import prepare
@@ -17,6 +18,7 @@ SUMMARY = Path("results/prepare.json")
 
 def main() -> None:
     """Write FOLDER, FIGURE and SUMMARY."""
+    stage_parser(__doc__).parse_args()
     config = load_section(PrepareConfig, "prepare", DEFAULT_PATH)
     tracking = load_section(TrackingConfig, "tracking", DEFAULT_PATH)
     with open_run(tracking, "prepare", None, {"seed": config.seed}) as tracker:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipelines.command_line import stage_parser
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.entry import run_stage
 from pipelines.report import build_report
@@ -10,6 +11,7 @@ from pipelines.tracking import TrackingConfig, open_run
 
 def main() -> None:
     """Build results/report.html from the files under results/."""
+    stage_parser(__doc__).parse_args()
     tracking = load_section(TrackingConfig, "tracking", DEFAULT_PATH)
     page = Path("results/report.html")
     with open_run(tracking, "report", None, {}) as tracker:

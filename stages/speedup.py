@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipelines.command_line import stage_parser
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.entry import run_stage
 from pipelines.parallel import DistributedConfig
@@ -11,6 +12,7 @@ from pipelines.tracking import TrackingConfig, open_run
 
 def main() -> None:
     """Run the analysis over the matrix of the section `distributed`."""
+    stage_parser(__doc__).parse_args()
     distributed = load_section(DistributedConfig, "distributed", DEFAULT_PATH)
     config = load_section(SpeedupConfig, "speedup", DEFAULT_PATH)
     tracking = load_section(TrackingConfig, "tracking", DEFAULT_PATH)

@@ -1,14 +1,13 @@
 """Stage train@DEPTH: train the DenseNet of one nominal depth."""
 
-import argparse
-
+from pipelines.command_line import stage_parser
 from pipelines.entry import run_stage
 from pipelines.training.job import run_training
 
 
 def main() -> None:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
+    parser = stage_parser(__doc__)
     parser.add_argument("--depth", type=int, default=100, help="nominal depth (default: %(default)s)")
     row = run_training("train", f"densenet{parser.parse_args().depth}")
     print(

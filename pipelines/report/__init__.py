@@ -1,5 +1,5 @@
 """The report: one page with all tables and figures."""
 
-from pipelines.report.build import build_report
+from pipelines.report.build import build_report, rebuild_report
 
-__all__ = ["build_report"]
+__all__ = ["build_report", "rebuild_report"]

@@ -15,7 +15,7 @@ from pipelines.report.tables import (
     shown_pairs,
     shown_recognition,
 )
-from pipelines.results import Row, read_json
+from pipelines.results import Row, own_or_reference, read_json
 
 
 def build_report(results: Path, page: Path) -> None:
@@ -29,7 +29,8 @@ def build_report(results: Path, page: Path) -> None:
         title="gqbench: DenseNet recognition and gradient quantization",
         subtitle=(
             "Every number on this page was measured by the pipeline run that wrote it (dvc repro), but for the "
-            "answers to the study's claims, which take several seeds: they are those of the last make study."
+            "answers to the study's claims, which take several seeds: they are those of the last make study, or, "
+            "where there was none, of the authors' run."
         ),
         facts=_facts(recognition, distributed, prepared),
         sections=[
@@ -43,6 +44,13 @@ def build_report(results: Path, page: Path) -> None:
     )
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(html, encoding="utf-8")
+
+
+def rebuild_report(results: Path) -> None:
+    """Write the report anew where there is one: an experiment has new answers for it."""
+    page = results / "report.html"
+    if page.exists():
+        build_report(results, page)
 
 
 def _figures(results: Path, captions: dict[str, str]) -> list[Picture]:
@@ -114,11 +122,13 @@ def _pairs_section(rows: list[Row]) -> Section:
 
 def _claims_section(results: Path) -> Section:
     """Show what the recognition study answered; no dependency of the DAG, which runs without the study's rows."""
-    path = results / "study.json"
+    path, committed = own_or_reference(results, "study/study.json")
     rows = read_json(path) if path.exists() else []
     answered = claims_section([row for row in rows if row["experiment"] == "claim"])
     commits = " and ".join(sorted({str(row["commit"]) for row in rows if "commit" in row}))
-    origin = f"Answered by make study at commit {commits}; all of its tables and figures: results/study.md."
+    whose = "the authors' run (yours: make study)" if committed else "make study"
+    tables = "reference/study/study.md" if committed else "results/study/study.md"
+    origin = f"Answered by {whose} at commit {commits}; all of its tables and figures: {tables}."
     paragraphs = [origin if commits else "Not run: make study answers them.", *answered.paragraphs]
     return replace(answered, paragraphs=paragraphs)
 

@@ -6,23 +6,27 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.config import load_section
 from pipelines.data.config import PrepareConfig
 from pipelines.errors import UserError
-from pipelines.experiments.convergence.config import PARITY_WORKERS, ConvergenceConfig
-from pipelines.models.config import DenseNetConfig
+from pipelines.experiments.convergence.config import PARITY_WORKERS, ConvergenceConfig, ParitySet
 from pipelines.training.config import RecipeConfig
+from pipelines.training.sections import TrainingJob, linear_rate, shared_sections
 
-CURVES = Path("results/convergence")
-PARITY = Path("results/parity")
+RESULTS = Path("results/convergence")
+CURVES = RESULTS / "runs"
+PARITY = RESULTS / "parity"
 PARTS = Path("checkpoints/convergence")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvergenceJob:
+class ConvergenceJob(TrainingJob):
     """The parameters and files of the runs of one method at one number of workers."""
 
     name: str
     """Name of the job in progress bars and of its folder of finished seeds."""
+    params: Path
+    """The parameter file, which the section `methods` is read from."""
     model: str
     method: str
     workers: int
@@ -31,10 +35,6 @@ class ConvergenceJob:
     epochs: int
     scores_every_epoch: bool
     """Whether each epoch makes a row, for a curve; otherwise the last one does."""
-    recipe: RecipeConfig
-    densenet: DenseNetConfig
-    params: Path
-    data_folder: Path
     result_file: Path
 
     @property
@@ -43,12 +43,12 @@ class ConvergenceJob:
         return PARTS / self.name
 
     def recipe_of(self, seed: int) -> RecipeConfig:
-        """Return the recipe of one run: learning rate linear in the global batch (Goyal 2017, section 2.1)."""
+        """Return the recipe of one run, the rate linear in the global batch."""
         return replace(
             self.recipe.over(self.epochs),
             seed=seed,
             batch_size=self.global_batch_size // self.workers,
-            learning_rate=self.recipe.learning_rate * self.global_batch_size / self.recipe.batch_size,
+            learning_rate=linear_rate(self.recipe, self.global_batch_size),
         )
 
     def digest(self, method_entry: dict[str, Any], data_checksum: str) -> str:
@@ -63,16 +63,9 @@ class ConvergenceJob:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def curve_job(
-    config: ConvergenceConfig,
-    recipe: RecipeConfig,
-    densenet: DenseNetConfig,
-    *,
-    method: str,
-    workers: int,
-    params: Path,
-) -> ConvergenceJob:
-    """Return the job of a curve: one seed, on the prepared data."""
+def curve_job(method: str, workers: int, params: Path) -> ConvergenceJob:
+    """Return the job of a curve: one seed, on the data that `prepare` writes."""
+    config = load_section(ConvergenceConfig, "convergence", params)
     return ConvergenceJob(
         name=f"{method}-{workers}",
         model=config.model,
@@ -82,26 +75,17 @@ def curve_job(
         global_batch_size=config.global_batch_size,
         epochs=config.epochs,
         scores_every_epoch=True,
-        recipe=recipe,
-        densenet=densenet,
-        params=params,
-        data_folder=Path("data/prepared"),
         result_file=CURVES / f"{method}-{workers}.json",
+        params=params,
+        **shared_sections(params),
     )
 
 
-def parity_job(
-    config: ConvergenceConfig,
-    recipe: RecipeConfig,
-    densenet: DenseNetConfig,
-    *,
-    method: str,
-    data: str,
-    params: Path,
-) -> ConvergenceJob:
+def parity_job(method: str, data: str, params: Path) -> ConvergenceJob:
     """Return the job of the accuracy test for a method on the data set `data`, a key of the sets."""
-    check_set(config, data)
-    trained = config.parity.sets[data]
+    trained = parity_set(load_section(ConvergenceConfig, "convergence", params), data)
+    shared = shared_sections(params, data_folder(data))
+    shared["recipe"] = replace(shared["recipe"], augment=trained.augment)
     return ConvergenceJob(
         name=f"parity-{data}-{method}",
         model=trained.model,
@@ -111,11 +95,9 @@ def parity_job(
         global_batch_size=trained.global_batch_size,
         epochs=trained.epochs,
         scores_every_epoch=False,
-        recipe=replace(recipe, augment=trained.augment),
-        densenet=densenet,
-        params=params,
-        data_folder=data_folder(data),
         result_file=PARITY / data / f"{method}.json",
+        params=params,
+        **shared,
     )
 
 
@@ -126,8 +108,7 @@ def data_folder(data: str) -> Path:
 
 def prepare_config(config: ConvergenceConfig, prepare: PrepareConfig, data: str) -> PrepareConfig:
     """Return the section `prepare` with the name and the limits of a set of the accuracy test."""
-    check_set(config, data)
-    trained = config.parity.sets[data]
+    trained = parity_set(config, data)
     return replace(
         prepare,
         name=data,
@@ -138,8 +119,9 @@ def prepare_config(config: ConvergenceConfig, prepare: PrepareConfig, data: str)
     )
 
 
-def check_set(config: ConvergenceConfig, data: str) -> None:
-    """Raise UserError unless `data` is a key of the sets."""
+def parity_set(config: ConvergenceConfig, data: str) -> ParitySet:
+    """Return what is trained on the data set `data`; UserError unless it is a key of the sets."""
     if data not in config.parity.sets:
         known = ", ".join(config.parity.sets)
         raise UserError(f"convergence.parity.sets: {data!r} is no key of it; keys: {known}")
+    return config.parity.sets[data]

@@ -23,6 +23,14 @@ HOROVOD_WORKERS = 2
 
 
 def run(job: ConvergenceJob, program: Sequence[str]) -> None:
+    """Be a worker of `job` where horovodrun has started this process; else see `run_seeds`."""
+    if horovodrun.is_worker():
+        run_worker(job)
+    else:
+        run_seeds(job, program)
+
+
+def run_seeds(job: ConvergenceJob, program: Sequence[str]) -> None:
     """Train every seed and write all rows to `job.result_file`; `program` is the command line of a worker.
 
     Seeds that an interrupted run of the same job has finished are not trained again.

@@ -1,33 +1,40 @@
 """What the trainings on one data set share: parameters and places of files."""
 
+import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipelines.command_line import add_params
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.data import PrepareConfig
 from pipelines.evaluation import EvaluateConfig
 from pipelines.experiments.study.config import StudyConfig, StudyDataConfig
-from pipelines.experiments.study.worker import Training
 from pipelines.models import DenseNetConfig
-from pipelines.training import RecipeConfig
+from pipelines.training.sections import TrainingJob, shared_sections
 
 DATA = Path("data/study")
 CHECKPOINTS = Path("checkpoints/study")
-RESULTS = Path("results/study")
+RESULTS = Path("results/study/runs")
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyJob:
+class Training(TrainingJob):
+    """What one run trains, on what, how."""
+
+    model: str
+    checkpoints: Path
+    """Folder that the run's own folder is made in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyJob(TrainingJob):
     """The study on one data set."""
 
     data: str
     """Name of the data set, which is the key below the section `study`."""
     config: StudyDataConfig
     prepare: PrepareConfig
-    recipe: RecipeConfig
-    densenet: DenseNetConfig
     evaluate: EvaluateConfig
-    data_folder: Path
     checkpoints: Path
     """Folder of the checkpoints and records of unfinished stages."""
     results: Path
@@ -71,10 +78,14 @@ def load_job(data: str, params: Path = DEFAULT_PATH) -> StudyJob:
         prepare=replace(
             prepare, name=data, path=None, train_limit=config.train_limit, test_limit=config.test_limit
         ),
-        recipe=load_section(RecipeConfig, "recipe", params),
-        densenet=load_section(DenseNetConfig, "densenet", params),
         evaluate=load_section(EvaluateConfig, "evaluate", params),
-        data_folder=DATA / data,
         checkpoints=CHECKPOINTS,
         results=RESULTS,
+        **shared_sections(params, DATA / data),
     )
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose the study on one data set: `--data` and `--params`."""
+    parser.add_argument("--data", required=True, help="a key of the section study, such as digits")
+    add_params(parser)

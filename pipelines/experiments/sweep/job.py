@@ -6,24 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from pipelines.config import load_section
 from pipelines.experiments.sweep.config import SweepConfig
-from pipelines.models.config import DenseNetConfig
-from pipelines.training.config import RecipeConfig
+from pipelines.training.sections import TrainingJob, shared_sections
 
+RESULTS = Path("results/sweep")
+CELLS = RESULTS / "cells"
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepJob:
+class SweepJob(TrainingJob):
     """The parameters and files of the measurements of one model on one link."""
 
+    params: Path
+    """The parameter file, which the section `methods` is read from."""
     model: str
     link: str
     sweep: SweepConfig
-    recipe: RecipeConfig
-    densenet: DenseNetConfig
-    params: Path
-    data_folder: Path
 
     @property
     def name(self) -> str:
@@ -33,7 +33,7 @@ class SweepJob:
     @property
     def result_file(self) -> Path:
         """JSON file of the job's rows."""
-        return Path("results/sweep") / f"{self.name}.json"
+        return CELLS / f"{self.name}.json"
 
     def part_file(self, workers: int) -> Path:
         """JSON file in which the run with `workers` workers leaves its rows."""
@@ -45,3 +45,9 @@ class SweepJob:
         The same in every process: text seeds do not depend on Python's hash seed.
         """
         return random.Random(f"{self.name} {workers} {turn}").sample(items, len(items))
+
+
+def load_job(model: str, link: str, params: Path) -> SweepJob:
+    """Read the measurements of `model` on `link` from `params`; UserError on every value that is not allowed."""
+    sweep = load_section(SweepConfig, "sweep", params)
+    return SweepJob(model=model, link=link, sweep=sweep, params=params, **shared_sections(params))

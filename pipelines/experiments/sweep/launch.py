@@ -19,6 +19,20 @@ CACHE_CAPACITY = 16384
 would find that the others have displaced its own, and negotiate them at length again in every round."""
 
 
+def run(job: SweepJob, program: Sequence[str]) -> None:
+    """Be a worker of `job` where horovodrun has started this process; else launch the workers and wait for them.
+
+    `program` is a worker's command line, as arguments of Python. See `launch`.
+    """
+    if horovodrun.is_worker():
+        # Imported late: the launcher trains nothing.
+        from pipelines.experiments.sweep.worker import run_worker
+
+        run_worker(job)
+    else:
+        launch(job, program)
+
+
 def launch(job: SweepJob, program: Sequence[str]) -> None:
     """Time `job` with every number of workers and write all rows to `job.result_file`.
 

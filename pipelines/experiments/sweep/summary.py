@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 
 from pipelines.experiments.sweep.config import SweepConfig
 from pipelines.experiments.sweep.figures import draw_acceleration, draw_steps
+from pipelines.experiments.sweep.job import CELLS, RESULTS
 from pipelines.experiments.sweep.policy import policy_table
 from pipelines.experiments.sweep.rows import ALONE, REFERENCE, ratio_to_reference
 from pipelines.results import Row, read_json, write_json
 
-RESULTS = Path("results")
 NOTES = (
     "All methods of a cell take turns, one block of steps each a round. *Step* is the median over the rounds of a "
     "block's mean, *spread* the distance of the quartiles. *By round* divides a method's block by that of `sdp` in the "
@@ -52,20 +51,20 @@ KILOBYTES = {
 def summarise(config: SweepConfig) -> None:
     """Collect the rows of all models and links.
 
-    Reads results/sweep/MODEL-LINK.json; writes results/sweep.json, results/sweep.md and two figures.
+    Reads the cells of results/sweep; writes sweep.json, sweep.md, steps.svg and acceleration.svg there.
     """
     rows = [
         row
         for model, link in product(config.models, config.links)
-        for row in read_json(RESULTS / "sweep" / f"{model}-{link}.json")
+        for row in read_json(CELLS / f"{model}-{link}.json")
     ]
     write_json(RESULTS / "sweep.json", rows)
     notes = [line for note in NOTES for line in (note, "")]
     lines = [*notes, *table(rows), "", *policy_table(rows)]
     (RESULTS / "sweep.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     fewest = [row for row in rows if row["workers"] in (1, min(config.workers))]
-    draw_steps(fewest, RESULTS / "sweep_steps.svg")
-    draw_acceleration(fewest, RESULTS / "sweep_acceleration.svg")
+    draw_steps(fewest, RESULTS / "steps.svg")
+    draw_acceleration(fewest, RESULTS / "acceleration.svg")
 
 
 def table(rows: list[Row]) -> Iterator[str]:

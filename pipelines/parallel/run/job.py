@@ -2,32 +2,31 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.config import load_section
 from pipelines.errors import UserError
-from pipelines.models.config import DenseNetConfig
 from pipelines.parallel.config import DistributedConfig
 from pipelines.tracking import TrackingConfig
 from pipelines.training.config import RecipeConfig
+from pipelines.training.sections import TrainingJob, linear_rate, shared_sections
 
 CHECKPOINT_FORMAT = 2
 """Raised when a worker saves other things than before: a run of the older form starts anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class Job(TrainingJob):
     """The parameters and files of one distributed run."""
 
+    params: Path
+    """The parameter file, which the section `methods` is read from."""
     model: str
     method: str
     distributed: DistributedConfig
-    recipe: RecipeConfig
-    densenet: DenseNetConfig
     tracking: TrackingConfig
-    params: Path
-    data_folder: Path
 
     @property
     def name(self) -> str:
@@ -49,9 +48,14 @@ class Job:
         """CSV file with a row per epoch, for the loss curves."""
         return Path("results/distributed") / f"{self.name}.csv"
 
-    def learning_rate_scale(self, num_workers: int) -> float:
-        """Factor for the recipe's learning rate: linear in the global batch (Goyal 2017, section 2.1)."""
-        return num_workers * self.distributed.batch_size / self.recipe.batch_size
+    def recipe_for(self, num_workers: int) -> RecipeConfig:
+        """Return the recipe of the run: its epochs and batch size a worker, the rate linear in the global batch."""
+        size = self.distributed.batch_size
+        return replace(
+            self.recipe.over(self.distributed.epochs),
+            batch_size=size,
+            learning_rate=linear_rate(self.recipe, num_workers * size),
+        )
 
     def check_batch_size(self, num_samples: int, num_workers: int) -> None:
         """Raise UserError unless `num_samples` training samples fill at least one step of all workers."""
@@ -75,3 +79,15 @@ class Job:
             "workers": num_workers,
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def load_job(model: str, method: str, params: Path) -> Job:
+    """Read the run of `model` by `method` from `params`; UserError in one line on every value that is not allowed."""
+    return Job(
+        model=model,
+        method=method,
+        distributed=load_section(DistributedConfig, "distributed", params),
+        tracking=load_section(TrackingConfig, "tracking", params),
+        params=params,
+        **shared_sections(params),
+    )

@@ -1,5 +1,7 @@
 """Launch a distributed run with the real `horovodrun` and watch it."""
 
+from collections.abc import Sequence
+
 from pipelines.data import load_prepared
 from pipelines.models import build_model_for
 from pipelines.parallel.run import horovodrun
@@ -7,14 +9,28 @@ from pipelines.parallel.run.job import Job
 from pipelines.parallel.strategies import build_strategy
 
 
-def launch(job: Job) -> None:
+def run(job: Job, program: Sequence[str]) -> None:
+    """Be a worker of `job` where horovodrun has started this process; else launch the workers and wait for them.
+
+    `program` is a worker's command line, as arguments of Python. See `launch`.
+    """
+    if horovodrun.is_worker():
+        # Imported late: the launcher trains nothing.
+        from pipelines.parallel.run.worker import run_worker
+
+        run_worker(job)
+    else:
+        launch(job, program)
+
+
+def launch(job: Job, program: Sequence[str]) -> None:
     """Check everything that can be checked here, then run `job` on its workers and wait for it.
 
     Raises UserError with the workers' own line when they report a user's mistake, or with the last lines of
     their output when they fail otherwise.
     """
     check(job)
-    horovodrun.run(options(job), program(job), job.distributed.threads_per_worker, job.name)
+    horovodrun.run(options(job), program, job.distributed.threads_per_worker, job.name)
 
 
 def check(job: Job) -> None:
@@ -30,9 +46,3 @@ def options(job: Job) -> list[str]:
     config = job.distributed
     interface = ["--network-interfaces", config.network_interface] if config.network_interface else []
     return ["-np", str(config.workers), "-H", config.host_slots, *interface]
-
-
-def program(job: Job) -> list[str]:
-    """Return the arguments of a worker's Python."""
-    worker = ["-m", "stages.distributed", "--model", job.model, "--method", job.method]
-    return [*worker, "--params", str(job.params)]

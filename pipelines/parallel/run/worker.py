@@ -1,6 +1,6 @@
 """One worker (Horovod rank) of a distributed run: trains, times every step, rank 0 writes the row."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import horovod.torch as hvd
@@ -43,12 +43,7 @@ class Worker:
         torch.set_num_threads(config.threads_per_worker)
         self.data: PreparedData = load_prepared(job.data_folder)
         job.check_batch_size(len(self.data.train), self.num_workers)
-        scale = job.learning_rate_scale(self.num_workers)
-        self.recipe = replace(
-            job.recipe.over(config.epochs),
-            batch_size=config.batch_size,
-            learning_rate=job.recipe.learning_rate * scale,
-        )
+        self.recipe = job.recipe_for(self.num_workers)
         self.model = build_model_for(self.data, job.model, job.densenet, self.recipe.seed).to(self.device)
         hvd.broadcast_parameters(self.model.state_dict(), root_rank=0)
         self.strategy, self.method_entry = build_strategy(job.method, job.params)

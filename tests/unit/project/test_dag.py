@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from pipelines.config import load_yaml
-from tests.imports import PACKAGES, ROOT, imported_modules, module_file, project_files
+from pipelines.results import EXPERIMENTS
+from pipelines.training.sections import SharedSections
+from tools.dependencies import PIPELINES, stage_module, with_dependencies
+from tools.project_imports import ROOT, imported_modules, module_file
 
 STAGES: dict[str, Any] = {
-    name: stage
-    for file in ("dvc.yaml", "sweep/dvc.yaml", "convergence/dvc.yaml", "study/dvc.yaml")
-    for name, stage in load_yaml(ROOT / file)["stages"].items()
+    f"{file.parent.name}:{name}" if file.parent != ROOT else name: stage
+    for file in PIPELINES
+    for name, stage in load_yaml(file)["stages"].items()
 }
-MODULES = {name: stage["cmd"].split()[2].removeprefix("stages.") for name, stage in STAGES.items()}
-# It holds a docstring and nothing else; the stages' own __init__ only changes how Ctrl-C looks.
-UNLISTED = {ROOT / "pipelines/__init__.py", ROOT / "stages/__init__.py"}
 
 CURVES = [f"convergence.{key}" for key in ("epochs", "global_batch_size", "model", "methods", "workers")]
 OTHERS = ["prepare.*", "study.DATA.*_limit"]
@@ -30,49 +30,36 @@ UNUSED: dict[str, list[str]] = {
     "baseline": ["tracking.*", "densenet.*"],  # no baseline is a DenseNet
     # What the rows were made with stands in the rows; the lists of runs say which files to read.
     "speedup": ["tracking.*", "distributed.*"],
-    "convergence_summary": [*CURVES[:3], "convergence.parity.*"],
-    "parity_summary": [*CURVES, "convergence.parity.sets.*"],
-    "parity_table": [*CURVES, "convergence.parity.*"],
+    "convergence:summarise": [*CURVES[:3], "convergence.parity.*"],
+    "convergence:summarise_parity": [*CURVES, "convergence.parity.sets.*"],
+    "convergence:parity_table": [*CURVES, "convergence.parity.*"],
     # The other half of the section, and what only its summary reads.
-    "converge": ["convergence.parity.*"],
-    "parity": [*CURVES, "convergence.parity.margin_points", "convergence.parity.reference"],
-    "convergence_data": [*CURVES, "convergence.parity.[!ds]*"],
+    "convergence:curve": ["convergence.parity.*"],
+    "convergence:parity": [*CURVES, "convergence.parity.margin_points", "convergence.parity.reference"],
+    "convergence:prepare_parity": [*CURVES, "convergence.parity.[!ds]*"],
     # The jobs of a data set load everything; this one trains nothing ...
-    "study_prepare": ["densenet.*", "evaluate.*", "recipe.*", "study.*"],
+    "study:prepare": ["densenet.*", "evaluate.*", "recipe.*", "study.*"],
     # ... and these read prepared data, and of their own data set (`DATA`) not what the others vary.
-    "compare": [*OTHERS, "study.DATA.curve_*", "study.DATA.ablated_model"],
-    "curves": [*OTHERS, "evaluate.*", "study.DATA.models", "study.DATA.ablated_model", *TUNING],
-    "ablate": [*OTHERS, "study.DATA.models", "study.DATA.curve_*", *TUNING],
-    "study_summary": ["recipe.[!m]*", "recipe.m[eo]*"],  # the milestones are drawn
+    "study:compare": [*OTHERS, "study.DATA.curve_*", "study.DATA.ablated_model"],
+    "study:curves": [*OTHERS, "evaluate.*", "study.DATA.models", "study.DATA.ablated_model", *TUNING],
+    "study:ablate": [*OTHERS, "study.DATA.models", "study.DATA.curve_*", *TUNING],
+    "study:summarise": ["recipe.[!m]*", "recipe.m[eo]*"],  # the milestones are drawn
 }
 """Parameters that a stage loads with its sections and whose change need not rerun it, by stage and with the reason."""
 
 
-def code_dependencies(stage: str) -> list[str]:
-    return [dep for dep in STAGES[stage]["deps"] if dep.split("/")[0] in PACKAGES]
+@pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.parent.name)
+def test_every_stage_depends_on_what_its_module_imports(path: Path) -> None:
+    """An edit reruns what it changes, and a new module costs nobody a line: `make deps` writes the lists."""
+    text = path.read_text(encoding="utf-8")
+    assert with_dependencies(text) == text, f"{path.relative_to(ROOT)} is stale; run make deps"
 
 
-def covers(dependency: str, file: Path) -> bool:
-    path = ROOT / dependency
-    return file == path or path in file.parents
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_imported_file_is_a_dependency(stage: str) -> None:
-    files = project_files(ROOT / "stages" / f"{MODULES[stage]}.py") - UNLISTED
-    missing = [
-        str(file.relative_to(ROOT))
-        for file in files
-        if not any(covers(d, file) for d in code_dependencies(stage))
-    ]
-    assert not missing, f"add to the deps of {stage} in its dvc.yaml: {sorted(missing)}"
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_code_dependency_is_imported(stage: str) -> None:
-    files = project_files(ROOT / "stages" / f"{MODULES[stage]}.py")
-    idle = [d for d in code_dependencies(stage) if not any(covers(d, file) for file in files)]
-    assert not idle, f"remove from the deps of {stage} in its dvc.yaml: {idle}"
+def test_a_new_import_makes_the_dependencies_stale() -> None:
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    without = text.replace("      - pipelines/models\n", "", 1)
+    assert without != text
+    assert with_dependencies(without) == text
 
 
 def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -89,13 +76,15 @@ def loaded_keys(stage: str) -> set[str]:
 
     Parts of a section, which an f-string names, belong to one that is loaded whole, too.
     """
-    main = ROOT / "stages" / f"{MODULES[stage]}.py"
+    main = stage_module(STAGES[stage])
     files = [main, *filter(None, map(module_file, imported_modules(main)))]
     calls = [
         node for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)
     ]
     names = [call.args[1] for call in calls if ast.unparse(call.func) == "load_section"]
     sections = {name.value for name in names if isinstance(name, ast.Constant)}
+    if any(ast.unparse(call.func) == "shared_sections" for call in calls):
+        sections |= SharedSections.__annotations__.keys() - {"data_folder"}
     assert sections
     return {key for key in leaves(load_yaml(ROOT / "params.yaml")) if key.split(".")[0] in sections}
 
@@ -109,7 +98,7 @@ def listed(stage: str, key: str) -> bool:
 
 def unused_patterns(stage: str) -> list[str]:
     kind, _, data = stage.partition("_")
-    if kind not in ("compare", "curves", "ablate"):
+    if kind not in ("study:compare", "study:curves", "study:ablate"):
         return UNUSED.get(stage, [])
     others = [f"study.{other}.*" for other in load_yaml(ROOT / "params.yaml")["study"] if other != data]
     return [pattern.replace("DATA", data) for pattern in UNUSED[kind]] + others
@@ -125,19 +114,34 @@ def test_every_loaded_parameter_is_listed_or_needs_no_rerun(stage: str) -> None:
     assert not idle, f"all of these are params of {stage}: remove them from UNUSED: {idle}"
 
 
-@pytest.mark.parametrize("pipeline", ["sweep", "convergence", "study"])
-def test_make_repro_does_not_wait_for_the_long_pipelines(pipeline: str) -> None:
-    """DVC runs whatever writes into a folder that a stage depends on."""
-    stages = load_yaml(ROOT / pipeline / "dvc.yaml")["stages"].values()
-    outputs = [Path(next(iter(out))) for stage in stages for out in stage["outs"]]
-    main = load_yaml(ROOT / "dvc.yaml")["stages"].values()
+EXPERIMENT_STAGES = [name for name in STAGES if ":" in name]
+
+
+@pytest.mark.parametrize("stage", EXPERIMENT_STAGES)
+def test_an_experiment_writes_into_folders_of_its_own(stage: str) -> None:
+    """DVC runs whatever writes into a folder that a stage depends on: `make repro` must not start an experiment."""
+    experiment = stage.partition(":")[0]
+    assert STAGES[stage]["outs"]
+    for out in STAGES[stage]["outs"]:
+        folder, name, *_ = Path(out if isinstance(out, str) else next(iter(out))).parts
+        assert (folder in ("results", "data", "checkpoints"), name) == (True, experiment), out
+
+
+def test_the_main_pipeline_depends_on_no_folder_of_an_experiment() -> None:
+    main = [stage for name, stage in STAGES.items() if name not in EXPERIMENT_STAGES]
     dependencies = {Path(dep) for stage in main for dep in stage["deps"]}
-    overlapping = [str(out) for out in outputs if dependencies & {out, *out.parents}]
-    assert not overlapping
+    reserved = {Path(folder) / name for folder in ("results", "data", "checkpoints") for name in EXPERIMENTS}
+    assert not {dep for dep in dependencies for path in reserved if dep == path or dep in path.parents}
+
+
+def test_the_experiments_are_those_that_messages_name() -> None:
+    assert {path.parent.name for path in PIPELINES[1:]} == set(EXPERIMENTS)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for command in (*EXPERIMENTS, "repro"):
+        assert f"\n{command}: " in makefile
 
 
 def test_the_unlisted_files_change_no_result() -> None:
-    assert imported_modules(ROOT / "pipelines/__init__.py") == set()
     assert imported_modules(ROOT / "stages/__init__.py") == {
         "pipelines",
         "pipelines.entry",
@@ -145,11 +149,6 @@ def test_the_unlisted_files_change_no_result() -> None:
     }
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_runs_a_module_of_stages(stage: str) -> None:
-    assert STAGES[stage]["cmd"].startswith(f"python -m stages.{MODULES[stage]}")
-
-
-@pytest.mark.parametrize("stage", load_yaml(ROOT / "dvc.yaml")["stages"])
+@pytest.mark.parametrize("stage", [name for name in STAGES if name not in EXPERIMENT_STAGES])
 def test_a_stage_of_the_main_dag_is_named_like_its_module(stage: str) -> None:
-    assert MODULES[stage] == stage
+    assert STAGES[stage]["cmd"].startswith(f"python -m stages.{stage}")

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.results import COMMANDS, read_csv, read_json
-from tests.imports import ROOT
+from pipelines.results import read_csv, read_json
 
 
 @pytest.mark.parametrize(
@@ -14,14 +13,14 @@ from tests.imports import ROOT
     [
         ("results/recognition.json", "make repro"),
         ("results/train/densenet50.json", "make repro"),
-        ("results/sweep/densenet50-100mbit.json", "make sweep"),
-        ("results/sweep.json", "make sweep"),
+        ("results/sweep/cells/densenet50-100mbit.json", "make sweep"),
+        ("results/sweep/sweep.json", "make sweep"),
         ("checkpoints/sweep/densenet50-100mbit-2.json", "make sweep"),
-        ("results/convergence/sdp-8.json", "make convergence"),
-        ("results/parity/digits/sdp.json", "make convergence"),
+        ("results/convergence/runs/sdp-8.json", "make convergence"),
+        ("results/convergence/parity/digits/sdp.json", "make convergence"),
         ("data/convergence/digits/meta.json", "make convergence"),
         ("/home/me/study/results/train/densenet50.json", "make repro"),
-        ("/home/me/results/gqbench/results/study/compare-digits-densenet50.json", "make study"),
+        ("/home/me/results/gqbench/results/study/runs/compare-digits-densenet50.json", "make study"),
         ("elsewhere.json", "make repro"),
     ],
 )
@@ -38,14 +37,8 @@ def test_a_missing_file_names_the_command_that_makes_it(
 
 def test_a_broken_file_names_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    path = Path("results/parity/digits.json")
+    path = Path("results/convergence/parity/digits.json")
     path.parent.mkdir(parents=True)
     path.write_text("[{")
     with pytest.raises(UserError, match=r"no valid JSON .*; remove it and run `make convergence`"):
         read_json(path)
-
-
-def test_the_commands_are_targets_of_the_makefile() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for command in (*COMMANDS.values(), "make repro"):
-        assert f"\n{command.removeprefix('make ')}: " in makefile

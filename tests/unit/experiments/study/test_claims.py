@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from pipelines.evaluation.scores import Scores
-from pipelines.experiments.study.claims import (
+from pipelines.experiments.study.answers.claims import (
     BASELINES,
     CONTENDER,
     DEPTHS,
@@ -19,7 +19,7 @@ from pipelines.experiments.study.claims import (
     overall,
     rate_drops,
 )
-from pipelines.experiments.study.pairs import pair_rows
+from pipelines.experiments.study.answers.pairs import pair_rows
 from pipelines.results import Row
 from tests.unit.experiments.study.rows import CURVE_RATES, comparison_row, curve_rows
 

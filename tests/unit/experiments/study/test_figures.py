@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
-from pipelines.experiments.study.figures import draw_cost, draw_depth_curves, draw_rates, rate_drop_epochs
-from pipelines.experiments.study.tables import comparison_rows
+from pipelines.experiments.study.answers.figures import (
+    draw_cost,
+    draw_depth_curves,
+    draw_rates,
+    rate_drop_epochs,
+)
+from pipelines.experiments.study.answers.tables import comparison_rows
 from tests.unit.experiments.study.rows import ACCURACY, CURVE_RATES, DEPTHS, comparison_row, curve_rows
 
 MILESTONES = (0.5, 0.75)

@@ -13,13 +13,13 @@ from pipelines.data import AugmentConfig, PrepareConfig, load_prepared
 from pipelines.data.preparation import prepare
 from pipelines.errors import UserError
 from pipelines.evaluation import EvaluateConfig
-from pipelines.experiments.study.ablation import REFERENCE, ablate, variant_training, variants_of
-from pipelines.experiments.study.compare import choose, compare
 from pipelines.experiments.study.config import StudyDataConfig
-from pipelines.experiments.study.curves import trace_curves
 from pipelines.experiments.study.job import StudyJob
-from pipelines.experiments.study.outcome import train_all
-from pipelines.experiments.study.worker import RECORD, Trained, make_model, train_run
+from pipelines.experiments.study.runs.ablation import REFERENCE, ablate, variant_training, variants_of
+from pipelines.experiments.study.runs.compare import choose, compare
+from pipelines.experiments.study.runs.curves import trace_curves
+from pipelines.experiments.study.runs.outcome import train_all
+from pipelines.experiments.study.runs.worker import RECORD, Trained, make_model, train_run
 from pipelines.models import count_parameters
 from pipelines.results import Row, read_json
 from tests.configs import make_densenet, make_recipe
@@ -170,7 +170,7 @@ def test_a_variant_without_bottleneck_keeps_the_layers(job: StudyJob) -> None:
 
 def test_variants_are_trained_tested_and_weighed(job: StudyJob, monkeypatch: pytest.MonkeyPatch) -> None:
     few = {name: variants_of(job.densenet)[name] for name in (REFERENCE, "discard_layer_50", "plain")}
-    monkeypatch.setattr("pipelines.experiments.study.ablation.variants_of", lambda _: few)
+    monkeypatch.setattr("pipelines.experiments.study.runs.ablation.variants_of", lambda _: few)
     held = np.ones(2**26)  # 512 MiB of this process, which are none of a training step's
     rows = ablate(job)
     assert read_json(job.results / "ablation-digits.json") == rows

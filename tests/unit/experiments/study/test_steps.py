@@ -9,9 +9,9 @@ import torch
 from pipelines.config import load_section
 from pipelines.data import PrepareConfig
 from pipelines.data.preparation import prepare
-from pipelines.experiments.study.pool import run_all
-from pipelines.experiments.study.steps import peak_memory_bytes, peak_of
-from pipelines.experiments.study.worker import Training
+from pipelines.experiments.study.job import Training
+from pipelines.experiments.study.runs.pool import run_all
+from pipelines.experiments.study.runs.steps import peak_memory_bytes, peak_of
 from tests.configs import make_densenet, make_recipe
 from tests.imports import ROOT
 

@@ -9,8 +9,8 @@ import pytest
 from pipelines.config import load_section
 from pipelines.errors import UserError
 from pipelines.experiments.study import StudyConfig
-from pipelines.experiments.study.paper import read_paper_run
-from pipelines.experiments.study.summary import summarise
+from pipelines.experiments.study.answers.paper import read_paper_run
+from pipelines.experiments.study.answers.summary import summarise
 from pipelines.results import read_json, write_json
 from tests.browser import CHROMIUM, title_of
 from tests.unit.experiments.study.rows import comparison_row, write_study

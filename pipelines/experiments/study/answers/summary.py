@@ -1,0 +1,53 @@
+"""Results of the study: all rows in one file, the answers, the figures and the page."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from pipelines.experiments.study.answers.collect import DataResults, read_data
+from pipelines.experiments.study.answers.figures import draw_cost, draw_depth_curves, draw_rates
+from pipelines.experiments.study.answers.page import write_page
+from pipelines.experiments.study.answers.paper import read_paper_run
+from pipelines.experiments.study.answers.tables import ablation_rows, claim_rows, comparison_rows
+from pipelines.experiments.study.config import StudyConfig
+from pipelines.results import Row, write_json
+
+
+def summarise(config: StudyConfig, milestones: Sequence[float], results: Path) -> None:
+    """Collect what has been run; writes study.json, study.md, study.html and pictures in `results`/study.
+
+    Reads `results`/study/runs. What the parameters name and no stage has written yet is reported as not run. The
+    rate of the curves drops at the `milestones`, parts of all epochs.
+    """
+    folder = results / "study"
+    names = [entry.name for entry in fields(config)]
+    found = [read_data(name, getattr(config, name), folder / "runs") for name in names]
+    write_json(folder / "study.json", [row for one in found for row in collected_rows(one)])
+    for path in folder.glob("*.svg"):
+        path.unlink()
+    for one in found:
+        draw_figures(one, milestones, folder)
+    write_page(found, read_paper_run(results), folder)
+
+
+def collected_rows(found: DataResults) -> list[Row]:
+    """Return all rows of a data set, with its summaries over seeds and the answers, told apart by `experiment`."""
+    rows = [*found.tuning, *found.comparison, *found.curves, *found.ablation]
+    rows += [{"experiment": "comparison_summary", **row} for row in comparison_rows(found.comparison)]
+    rows += [{"experiment": "ablation_summary", **row} for row in ablation_rows(found.ablation)]
+    rows += [{"experiment": "pair", **row} for row in found.compare_pairs()]
+    return rows + claim_rows(found.data, found.answer_claims())
+
+
+def draw_figures(found: DataResults, milestones: Sequence[float], folder: Path) -> None:
+    """Draw DATA_*.svg in `folder`: curves and rates, parameters and seconds, as far as there are rows of them."""
+    prefix = found.data
+    if any(row["validation_accuracy"] is not None for row in found.curves):
+        draw_depth_curves(found.curves, milestones, folder / f"{prefix}_curves.svg")
+        draw_rates(found.curves, folder / f"{prefix}_rates.svg")
+    summary = [row for row in comparison_rows(found.comparison) if row["num_seeds"]]
+    if summary:
+        draw_cost(summary, "num_parameters", "parameters", folder / f"{prefix}_parameters.svg")
+        label = "training time in seconds, mean over seeds"
+        timed = [row for row in summary if row["train_seconds_mean"] is not None]
+        draw_cost(timed, "train_seconds_mean", label, folder / f"{prefix}_seconds.svg")

@@ -1,0 +1,77 @@
+"""Result files: lists of flat JSON rows, and their nested summaries for `dvc metrics`."""
+
+import csv
+import itertools
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import UserError
+
+Row = dict[str, Any]
+
+EXPERIMENTS = ("sweep", "convergence", "study")
+"""Each is a folder of experiments/, a command `make NAME`, and a folder in each of `FOLDERS`."""
+FOLDERS = ("results", "data", "checkpoints")
+
+
+def making_command(path: Path) -> str:
+    """Return the command that makes the file, by its place: `make sweep` for results/sweep/x.json."""
+    for folder, name in reversed(list(itertools.pairwise(path.parts))):
+        if folder in FOLDERS:
+            return f"make {name}" if name in EXPERIMENTS else "make repro"
+    return "make repro"
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write `document` as indented JSON; the file is either the old one or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON result file; a missing or broken one raises UserError naming the way out."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    except json.JSONDecodeError as error:
+        command = making_command(path)
+        raise UserError(f"{path}: is no valid JSON ({error}); remove it and run `{command}`") from None
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write flat rows with equal keys as CSV; the header comes from the first row."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[Row]:
+    """Read what `write_csv` wrote, every value as text; a missing file raises UserError naming the way out."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be read ({error.strerror}); run `{making_command(path)}` first")
+
+
+def nested(rows: Sequence[Row], keys: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
+    """Nest rows by the fields `keys`, keeping the fields `values`: the form that `dvc metrics` compares."""
+    tree: dict[str, Any] = {}
+    for row in rows:
+        branch = tree
+        for key in keys:
+            branch = branch.setdefault(str(row[key]), {})
+        branch.update({value: row[value] for value in values})
+    return tree

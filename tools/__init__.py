@@ -1,0 +1,1 @@
+"""Scripts around the suite: set-up, pipelines with one run, generated dependencies."""
