@@ -36,7 +36,7 @@ UNUSED: dict[str, list[str]] = {
     # The other half of the section, and what only its summary reads.
     "convergence:curve": ["convergence.parity.*"],
     "convergence:parity": [*CURVES, "convergence.parity.margin_points", "convergence.parity.reference"],
-    "convergence:prepare_parity": [*CURVES, "convergence.parity.[!ds]*"],
+    "convergence:prepare_parity": ["densenet.*", "recipe.*", *CURVES, "convergence.parity.[!ds]*"],
     # The jobs of a data set load everything; this one trains nothing ...
     "study:prepare": ["densenet.*", "evaluate.*", "recipe.*", "study.*"],
     # ... and these read prepared data, and of their own data set (`DATA`) not what the others vary.
