@@ -7,6 +7,7 @@ Files that hold nothing but a docstring are left out. What a stage depends on be
 
 import argparse
 import ast
+import functools
 import io
 import sys
 from pathlib import Path
@@ -51,6 +52,7 @@ def with_dependencies(text: str) -> str:
     return stream.getvalue()
 
 
+@functools.cache
 def _is_empty(file: Path) -> bool:
     """Whether a file holds nothing but a docstring."""
     return all(isinstance(node, ast.Expr) for node in ast.parse(file.read_text(encoding="utf-8")).body)

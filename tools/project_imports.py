@@ -1,12 +1,14 @@
 """Which files of the project a module imports, found in the syntax tree (lazy imports inside functions included)."""
 
 import ast
+import functools
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("stages", "pipelines", "horovod_gq")
 
 
+@functools.cache
 def module_file(name: str) -> Path | None:
     """Return the file of the project's module `name`, None for anything else."""
     if name.split(".")[0] not in PACKAGES:
@@ -18,7 +20,8 @@ def module_file(name: str) -> Path | None:
     return None
 
 
-def imported_modules(file: Path) -> set[str]:
+@functools.cache
+def imported_modules(file: Path) -> frozenset[str]:
     """Return the names of the modules that `file` imports, parents included (importing a.b runs a/__init__)."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -28,7 +31,7 @@ def imported_modules(file: Path) -> set[str]:
             assert node.level == 0, f"{file}: the project imports absolutely"
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return {".".join(name.split(".")[: i + 1]) for name in names for i in range(name.count(".") + 1)}
+    return frozenset(".".join(name.split(".")[: i + 1]) for name in names for i in range(name.count(".") + 1))
 
 
 def project_files(file: Path) -> set[Path]:
