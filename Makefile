@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro sweep convergence study test lint format ui bench clean
+.PHONY: help setup repro compare sweep convergence study test lint format deps ui bench reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,15 +23,22 @@ $(READY): requirements.txt constraints.txt tools/setup.sh tools/build_horovod.sh
 repro: $(READY) ## rerun the whole study (dvc repro); open results/report.html afterwards
 	@tools/repro.sh
 
+compare: $(READY) ## show your results beside ours (reference/): numbers, and what differs in machine, commit and versions
+	@$(BIN)/python -m stages.compare $(FILES)
+
+# The experiments: one folder of experiments/ each, written up in results/NAME.
 sweep: $(READY) ## time every method on emulated slow links (root or user namespaces; about two hours)
-	@$(BIN)/dvc repro sweep/dvc.yaml
+	@tools/show_experiments.sh $@
+	@$(BIN)/dvc repro experiments/$@/dvc.yaml
 
 convergence: $(READY) ## train a small model by every method, at 2 to 64 workers, and test for the same accuracy
-	@tools/keep_going.sh convergence/dvc.yaml
+	@tools/show_experiments.sh $@
+	@tools/keep_going.sh experiments/$@/dvc.yaml
 
 # Where the data of a set are missing its stages fail; what did run is summarised all the same.
-study: $(READY) ## tune, compare and ablate the models over seeds; open results/study.html afterwards
-	@tools/keep_going.sh study/dvc.yaml study_summary
+study: $(READY) ## tune, compare and ablate the models over seeds; open results/study/study.html afterwards
+	@tools/show_experiments.sh $@
+	@tools/keep_going.sh experiments/$@/dvc.yaml summarise
 
 test: $(READY) ## run the test suite: unit, parallel (two Horovod ranks), cluster (emulated nodes), pipeline (tiny dvc repros)
 	@$(BIN)/python -m pytest tests
@@ -45,6 +52,9 @@ format: $(READY) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+deps: $(READY) ## write the code dependencies of every DVC stage from what its module imports
+	@$(BIN)/python -m tools.dependencies
+
 ui: $(READY) ## open the MLflow store on http://127.0.0.1:5000 (PORT=... for another port)
 	@tools/ui.sh $(or $(PORT),5000)
 
@@ -52,6 +62,9 @@ bench: $(READY) ## micro-benchmarks: codec and training step, printed as ratios
 	@$(BIN)/python -m benchmarks.codec
 	@$(BIN)/python -m benchmarks.step
 	@$(BIN)/python -m benchmarks.training
+
+reference: ## for maintainers: make the results of this checkout the committed ones
+	@tools/make_reference.sh
 
 clean: ## remove .venv, checkpoints, prepared data and caches (results/, mlflow.db and the wheel cache stay)
 	rm -rf $(VENV) checkpoints data .pytest_cache .mypy_cache .ruff_cache .hypothesis build

@@ -1,5 +1,6 @@
 """How a stage's command line ends: user errors in one line, an interrupt without a traceback."""
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pipelines.errors import UserError
 
 EXIT_USER_ERROR = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, the shell's convention
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 INTERRUPTED = "interrupted: checkpoints and finished stages are kept; the same command goes on from there"
 # The plugin's own text lists every parameter and knows no recipe; the flat strategies say the same.
 NON_FINITE = "a gradient is not finite on at least one worker; lower recipe.learning_rate or check the data"
@@ -32,6 +34,10 @@ def run_stage(main: Callable[[], None]) -> None:
         if not _is_non_finite_gradient(error):
             raise
         _exit_with(NON_FINITE)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough (`| head`). Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_BROKEN_PIPE)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr, flush=True)
         sys.exit(EXIT_INTERRUPTED)

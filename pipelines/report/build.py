@@ -6,16 +6,9 @@ from pathlib import Path
 
 from pipelines.report.claims import claims_section
 from pipelines.report.page import Picture, Section, embed, render_page
-from pipelines.report.tables import (
-    DISTRIBUTED,
-    PAIRS,
-    RECOGNITION,
-    SPEEDUP,
-    make_table,
-    shown_pairs,
-    shown_recognition,
-)
+from pipelines.report.tables import DISTRIBUTED, PAIRS, RECOGNITION, SPEEDUP, shown_pairs, shown_recognition
 from pipelines.results import Row, own_or_reference, read_json
+from pipelines.tables import make_table
 
 
 def build_report(results: Path, page: Path) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from pipelines.report.page import Section
-from pipelines.report.tables import Column, count, decimal, make_table
 from pipelines.results import Row
+from pipelines.tables import Column, count, decimal, make_table
 
 RULE = (
     "Rule: a claim holds when each of its tests holds, and does not hold when one does not. A test over seeds takes "

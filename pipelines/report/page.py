@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from pipelines.report.tables import Table
+from pipelines.tables import Table
 
 MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 

@@ -1,4 +1,4 @@
-"""A tiny but real `dvc repro sweep/dvc.yaml`: two emulated nodes, real horovodrun, the kernel's counters."""
+"""A tiny but real sweep (`dvc repro`): two emulated nodes, real horovodrun, the kernel's counters."""
 
 import re
 
@@ -40,14 +40,14 @@ def workspace(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Worksp
         sweep__steps_per_round=2,
     )
     workspace.commit("tiny sweep")
-    output = workspace.run("dvc", "repro", "sweep/dvc.yaml")
-    stages = [stage.removeprefix("sweep/dvc.yaml:") for stage in stages_run(output)]
-    assert stages == ["prepare", f"sweep@{MODEL}-100mbit", "sweep_summary"]
+    output = workspace.run("dvc", "repro", "experiments/sweep/dvc.yaml")
+    stages = [stage.removeprefix("experiments/sweep/dvc.yaml:") for stage in stages_run(output)]
+    assert stages == ["prepare", f"measure@{MODEL}-100mbit", "summarise"]
     return workspace
 
 
 def test_every_method_has_a_row(workspace: Workspace) -> None:
-    rows = workspace.json("results/sweep.json")
+    rows = workspace.json("results/sweep/sweep.json")
     assert [(row["method"], row["workers"]) for row in rows] == [("alone", 1), *((m, 2) for m in METHODS)]
     assert all(row["step_seconds_median"] > 0 for row in rows)
     # All have taken as many turns, and more of them than one, which is over long before `min_seconds`.
@@ -65,17 +65,19 @@ def test_every_method_has_a_row(workspace: Workspace) -> None:
 
 
 def test_the_policy_stands_beside_its_fastest_rival(workspace: Workspace) -> None:
-    auto = workspace.json("results/sweep.json")[-1]
+    auto = workspace.json("results/sweep/sweep.json")[-1]
     assert set(auto["choices"]) <= {"none", "fp16", "gq8"}
     table = (
-        (workspace.folder / "results/sweep.md").read_text(encoding="utf-8").split("fastest that `auto`")[1]
+        (workspace.folder / "results/sweep/sweep.md")
+        .read_text(encoding="utf-8")
+        .split("fastest that `auto`")[1]
     )
     (line,) = [line for line in table.splitlines() if line.startswith(f"| {MODEL}")]
     assert f"| {auto['num_rounds']} |" in line
 
 
 def test_counted_and_expected_bytes_agree(workspace: Workspace) -> None:
-    for row in workspace.json("results/sweep.json")[1:]:
+    for row in workspace.json("results/sweep/sweep.json")[1:]:
         expected = row["wire_bytes_expected_per_step"]
         assert expected > 100_000
         assert row["wire_bytes_counted_per_step"] == pytest.approx(expected, rel=0.05)
@@ -83,11 +85,11 @@ def test_counted_and_expected_bytes_agree(workspace: Workspace) -> None:
 
 def test_no_exchange_is_faster_than_its_link(workspace: Workspace) -> None:
     """A step lasts at least as long as its bytes at 100 Mbit/s, but for the bucket that passes at once."""
-    for row in workspace.json("results/sweep.json")[1:]:
+    for row in workspace.json("results/sweep/sweep.json")[1:]:
         wire_seconds = 8 * row["wire_bytes_expected_per_step"] / 100e6
         assert row["step_seconds_median"] >= 0.95 * wire_seconds
 
 
 def test_the_table_has_a_line_for_every_row(workspace: Workspace) -> None:
-    table = (workspace.folder / "results/sweep.md").read_text(encoding="utf-8")
+    table = (workspace.folder / "results/sweep/sweep.md").read_text(encoding="utf-8")
     assert len(re.findall(rf"^\| {MODEL} \|", table, re.MULTILINE)) == 2 + len(METHODS)

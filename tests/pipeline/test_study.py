@@ -30,16 +30,16 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture(scope="module")
 def outputs(workspace: Workspace) -> list[str]:
     """What the commands of `make study` print."""
-    status, first = workspace.attempt("dvc", "repro", "--keep-going", "study/dvc.yaml")
+    status, first = workspace.attempt("dvc", "repro", "--keep-going", "experiments/study/dvc.yaml")
     assert status != 0
-    return [first, workspace.run("dvc", "repro", "--single-item", "study/dvc.yaml:study_summary")]
+    return [first, workspace.run("dvc", "repro", "--single-item", "experiments/study/dvc.yaml:summarise")]
 
 
 def test_missing_data_stop_the_stages_of_their_set_alone(outputs: list[str]) -> None:
     ran = stages_run(outputs[0])
-    assert {name.removeprefix("study/dvc.yaml:") for name in ran} == {
-        "study_prepare@digits",
-        "study_prepare@cifar10",
+    assert {name.removeprefix("experiments/study/dvc.yaml:") for name in ran} == {
+        "prepare@digits",
+        "prepare@cifar10",
         *(f"compare_digits@{model}" for model in MODELS),
         "ablate_digits",
     }
@@ -48,15 +48,15 @@ def test_missing_data_stop_the_stages_of_their_set_alone(outputs: list[str]) -> 
 
 
 def test_what_ran_is_summarised(workspace: Workspace, outputs: list[str]) -> None:
-    assert stages_run(outputs[1]) == ["study/dvc.yaml:study_summary"]
-    rows = workspace.json("results/study.json")
+    assert stages_run(outputs[1]) == ["experiments/study/dvc.yaml:summarise"]
+    rows = workspace.json("results/study/study.json")
     compared = [(row["model"], row["seed"]) for row in rows if row["experiment"] == "comparison"]
     assert compared == [(model, seed) for model in MODELS for seed in SEEDS]
-    assert "not run" in (workspace.folder / "results/study.md").read_text(encoding="utf-8")
+    assert "not run" in (workspace.folder / "results/study/study.md").read_text(encoding="utf-8")
 
 
 def test_a_second_run_trains_nothing_again(workspace: Workspace, outputs: list[str]) -> None:
     assert outputs
-    status, again = workspace.attempt("dvc", "repro", "--keep-going", "study/dvc.yaml")
+    status, again = workspace.attempt("dvc", "repro", "--keep-going", "experiments/study/dvc.yaml")
     assert status != 0
-    assert stages_run(again) == ["study/dvc.yaml:study_prepare@cifar10"]
+    assert stages_run(again) == ["experiments/study/dvc.yaml:prepare@cifar10"]

@@ -27,8 +27,8 @@ class Workspace:
             check=True,
         )
         for name in filter(None, listed.stdout.decode().split("\0")):
-            # Results are what a run makes; a file that git still lists may be deleted in the working tree.
-            if name.startswith(("results/", "tests/")) or name == "dvc.lock" or not (ROOT / name).is_file():
+            # A file that git still lists may be deleted in the working tree.
+            if name.startswith(("reference/", "tests/")) or not (ROOT / name).is_file():
                 continue
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import binom
 
 from pipelines.results import Row
+from pipelines.tables import markdown_line
 
 CONFIDENCE = 0.95
 CLOSE = 1.1
@@ -34,7 +35,7 @@ def policy_table(rows: list[Row]) -> Iterator[str]:
         cells += [f"{steps[1] / steps[0]:.3f}", f"{np.median(ratios):.3f} ({bounds})", str(len(ratios))]
         formats: Counter[str] = Counter(row["choices"])
         cells.append(", ".join(f"{name} ({number})" for name, number in formats.items()))
-        yield "| " + " | ".join(cells) + " |"
+        yield markdown_line(cells)
 
 
 def could_choose(auto: Row, other: Row) -> bool:

@@ -9,6 +9,7 @@ from pipelines.experiments.sweep.job import CELLS, RESULTS
 from pipelines.experiments.sweep.policy import policy_table
 from pipelines.experiments.sweep.rows import ALONE, REFERENCE, ratio_to_reference
 from pipelines.results import Row, read_json, write_json
+from pipelines.tables import markdown_line
 
 NOTES = (
     "All methods of a cell take turns, one block of steps each a round. *Step* is the median over the rounds of a "
@@ -79,7 +80,7 @@ def table(rows: list[Row]) -> Iterator[str]:
         *MILLISECONDS.values(),
         *KILOBYTES.values(),
     ]
-    yield "| " + " | ".join([*titles, "`sdp` over this", "this over `sdp`, by round"]) + " |"
+    yield markdown_line([*titles, "`sdp` over this", "this over `sdp`, by round"])
     yield "|---" * (len(titles) + 2) + "|"
     for row in rows:
         workers = f"{row['workers']}{' (oversubscribed)' if row['oversubscribed'] else ''}"
@@ -94,7 +95,7 @@ def table(rows: list[Row]) -> Iterator[str]:
         cells += [f"{1e3 * row[key]:.1f}" for key in MILLISECONDS] + [
             f"{row[key] / 1e3:.1f}" for key in KILOBYTES
         ]
-        yield "| " + " | ".join([*cells, verdict(row, rows), paired_verdict(row)]) + " |"
+        yield markdown_line([*cells, verdict(row, rows), paired_verdict(row)])
 
 
 def verdict(row: Row, rows: list[Row]) -> str:

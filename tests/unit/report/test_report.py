@@ -9,8 +9,9 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.report import build_report
-from pipelines.report.tables import RECOGNITION, make_table, shown_recognition
+from pipelines.report.tables import RECOGNITION, shown_recognition
 from pipelines.results import Row, write_json
+from pipelines.tables import make_table
 from tests.browser import CHROMIUM, title_of
 
 

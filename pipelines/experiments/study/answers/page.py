@@ -16,7 +16,6 @@ from pipelines.experiments.study.answers.tables import (
     claim_rows,
     commonest_threads,
     comparison_rows,
-    markdown,
     rate,
     shown_ablation,
     shown_comparison,
@@ -24,8 +23,8 @@ from pipelines.experiments.study.answers.tables import (
 )
 from pipelines.report.claims import claims_section
 from pipelines.report.page import Picture, Section, embed, render_page
-from pipelines.report.tables import Column, make_table
 from pipelines.results import Row
+from pipelines.tables import Column, make_table, markdown
 
 TITLE = "gqbench: the recognition study"
 SUBTITLE = (

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pipelines.evaluation.comparison import compare_pairs
 from pipelines.experiments.study.answers.claims import SIGNIFICANCE, ScoresBySeed, accuracies, interval_test
 from pipelines.report.claims import difference_cells
-from pipelines.report.tables import Column, decimal
 from pipelines.results import Row
+from pipelines.tables import Column, decimal
 
 PAIRS = (
     Column("first", "model"),

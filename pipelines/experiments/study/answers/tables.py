@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from operator import itemgetter
 
 import numpy as np
@@ -10,36 +9,19 @@ import numpy as np
 from pipelines.evaluation.comparison import summarise_seeds
 from pipelines.experiments.study.answers.claims import Claim
 from pipelines.experiments.study.answers.published import PUBLISHED
-from pipelines.report.tables import (
+from pipelines.results import Row
+from pipelines.tables import (
     Column,
     Interval,
-    Table,
+    Spread,
     count,
     decimal,
+    mebibytes,
     milliseconds,
     percent,
     seconds,
     times,
 )
-from pipelines.results import Row
-
-
-@dataclass(frozen=True, order=True)
-class Spread:
-    """A share over seeds; the mean alone orders."""
-
-    mean: float
-    deviation: float | None = field(compare=False)
-    num_seeds: int = field(compare=False)
-
-    def __str__(self) -> str:
-        deviation = "" if self.deviation is None else f" ± {100 * self.deviation:.2f}"
-        return f"{100 * self.mean:.2f}{deviation} % (n = {self.num_seeds})"
-
-
-def mebibytes(value: int) -> str:
-    """Return bytes as MiB."""
-    return f"{value / 2**20:.1f} MiB"
 
 
 def rate(value: float) -> str:
@@ -201,11 +183,3 @@ def claim_rows(data: str, claims: Sequence[Claim]) -> list[Row]:
         rows.append({**common, "test": None, "answer": claim.answer})
         rows += [{**common, **test} for test in claim.tests]
     return rows
-
-
-def markdown(table: Table) -> str:
-    """Return the table in Markdown, the best of each column in bold, numbers to the right."""
-    numeric = [any(row[index].numeric for row in table.rows) for index in range(len(table.headings))]
-    lines = [table.headings, ["---:" if right else "---" for right in numeric]]
-    lines += [[f"**{cell.text}**" if cell.best else cell.text for cell in row] for row in table.rows]
-    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)

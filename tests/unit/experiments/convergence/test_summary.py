@@ -28,11 +28,11 @@ def test_the_tables_of_all_sets_become_one(tmp_path: Path, monkeypatch: pytest.M
     for data, num_train in NUM_TRAIN.items():
         meta = {"checksum": data, "num_train": num_train, "num_test": 450, "image_size_pixels": 8}
         write_json(Path("data/convergence") / data / "meta.json", meta)
-        write_json(Path("results/parity") / data / "sdp.json", runs("sdp", [0.5, 0.6]))
-        write_json(Path("results/parity") / data / "gq4.json", runs("gq4", [0.51, 0.61]))
+        write_json(Path("results/convergence/parity") / data / "sdp.json", runs("sdp", [0.5, 0.6]))
+        write_json(Path("results/convergence/parity") / data / "gq4.json", runs("gq4", [0.51, 0.61]))
         summarise_parity(config, data)
     join_parity(config)
-    rows = read_json(Path("results/parity.json"))
+    rows = read_json(Path("results/convergence/parity.json"))
     assert {row["data"]: row["num_train_images"] for row in rows} == NUM_TRAIN
     assert {(row["method"], row["reference"], row["epochs"], row["num_seeds"]) for row in rows} == {
         ("gq4", "sdp", 2, 2)

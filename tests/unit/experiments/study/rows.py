@@ -125,8 +125,8 @@ def ablation_rows() -> list[Row]:
 
 
 def write_study(results: Path, num_seeds: int = 3) -> None:
-    """Write every row file of digits, and none of cifar10, under `results`/study."""
-    folder = results / "study"
+    """Write every row file of digits, and none of cifar10, under `results`/study/runs."""
+    folder = results / "study/runs"
     for model, accuracies in ACCURACY.items():
         rows = [tuning_row(model, rate) for rate in RATES]
         chosen = accuracies[:num_seeds]

@@ -32,7 +32,7 @@ def results(tmp_path: Path, config: StudyConfig) -> Path:
 
 
 def lines_of(results: Path) -> list[str]:
-    return (results / "study.md").read_text(encoding="utf-8").splitlines()
+    return (results / "study/study.md").read_text(encoding="utf-8").splitlines()
 
 
 def test_page_answers_the_claims_first(results: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_run_of_the_paper_preset_is_shown(tmp_path: Path, config: StudyConfig)
 
 
 def test_all_rows_are_in_one_file(results: Path) -> None:
-    rows = read_json(results / "study.json")
+    rows = read_json(results / "study/study.json")
     counts = {
         kind: sum(row["experiment"] == kind for row in rows) for kind in {r["experiment"] for r in rows}
     }
@@ -137,7 +137,9 @@ def test_all_rows_are_in_one_file(results: Path) -> None:
 
 def test_every_two_models_are_compared_over_seeds_and_on_the_test_images(results: Path) -> None:
     pairs = {
-        (row["first"], row["second"]): row for row in read_json(results / "study.json") if "first" in row
+        (row["first"], row["second"]): row
+        for row in read_json(results / "study/study.json")
+        if "first" in row
     }
     row = pairs["densenet50", "vgg19_bn"]
     assert row["difference"] == pytest.approx((0.042 + 0.030 + 0.034) / 3)
@@ -167,10 +169,11 @@ def test_a_diverged_run_is_named(tmp_path: Path, config: StudyConfig) -> None:
 
 
 def test_nothing_run_makes_a_page_that_says_so(tmp_path: Path, config: StudyConfig) -> None:
-    (tmp_path / "study_digits_curves.svg").write_text("of an earlier run", encoding="utf-8")
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/digits_curves.svg").write_text("of an earlier run", encoding="utf-8")
     summarise(config, MILESTONES, tmp_path)
     assert lines_of(tmp_path).count("digits: not run.") == 6
-    assert not list(tmp_path.glob("*.svg"))
+    assert not list((tmp_path / "study").glob("*.svg"))
 
 
 def test_rows_without_their_probabilities_are_refused(tmp_path: Path, config: StudyConfig) -> None:
@@ -182,7 +185,7 @@ def test_rows_without_their_probabilities_are_refused(tmp_path: Path, config: St
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
 def test_a_browser_shows_the_page(results: Path) -> None:
-    page = results / "study.html"
+    page = results / "study/study.html"
     text = page.read_text(encoding="utf-8")
     assert not re.search(r'(src|href)="(?!data:|#)', text)
     # The page reports itself: every picture decoded, no table lost, every link with its section, no overflow.

@@ -282,16 +282,16 @@ def test_the_summary_writes_rows_table_and_figures(tmp_path: Path, monkeypatch: 
     workers = blocks([1.0, 1.2], [0.5, 0.6])
     workers["sdp"] = [(3.0, 0.0, 0.0, 8000.0, 8100.0)] * 2
     rows = [{**row, "strategy": "gq"} for row in sweep_rows([workers], COLUMNS, FACTS, 4)]
-    folder = tmp_path / "results/sweep"
+    folder = tmp_path / "results/sweep/cells"
     folder.mkdir(parents=True)
     (folder / "m-100mbit.json").write_text(json.dumps(rows))
     summarise(config())
-    assert json.loads((tmp_path / "results/sweep.json").read_text()) == rows
-    lines = (tmp_path / "results/sweep.md").read_text().splitlines()
+    assert json.loads((tmp_path / "results/sweep/sweep.json").read_text()) == rows
+    lines = (tmp_path / "results/sweep/sweep.md").read_text().splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("|"))
     end = start + lines[start:].index("")
     assert end - start == 2 + len(rows)
     assert len({line.count("|") for line in lines[start:end]}) == 1
     assert lines[end + 1 :] == list(policy_table([]))
-    for name in ("sweep_steps", "sweep_acceleration"):
-        assert "<svg" in (tmp_path / f"results/{name}.svg").read_text()
+    for name in ("steps", "acceleration"):
+        assert "<svg" in (tmp_path / f"results/sweep/{name}.svg").read_text()
