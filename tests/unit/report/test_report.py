@@ -10,7 +10,7 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.report import build_report
 from pipelines.report.tables import RECOGNITION, shown_recognition
-from pipelines.results import Row, write_json
+from pipelines.results import Row, reference, write_json
 from pipelines.tables import make_table
 from tests.browser import CHROMIUM, title_of
 
@@ -114,7 +114,7 @@ def test_the_claims_of_the_study_are_answered(results: Path) -> None:
         {**claim, "test": None, "answer": "not decided"},
         {**claim, **test, **bounds, "p_value": None, "answer": "not decided"},
     ]
-    write_json(results / "study.json", rows)
+    write_json(results / "study/study.json", rows)
     build_report(results, results / "report.html")
     page = (results / "report.html").read_text(encoding="utf-8")
     assert "Deeper is better, on digits: not decided." in page
@@ -122,11 +122,25 @@ def test_the_claims_of_the_study_are_answered(results: Path) -> None:
     assert re.search(r"densenet100 over densenet50.*\+0\.4 points.*\[-0\.1, \+0\.9\]", page)
 
 
-def test_claims_without_rows_are_said_to_be_not_run(results: Path) -> None:
+def claims_of(results: Path) -> str:
     build_report(results, results / "report.html")
     page = (results / "report.html").read_text(encoding="utf-8")
     section = page[page.index('<section id="claims">') :]
-    assert "Not run: make study answers them." in section[: section.index("</section>")]
+    return section[: section.index("</section>")]
+
+
+def test_without_a_study_of_the_users_own_the_authors_answers_are_shown_as_theirs(results: Path) -> None:
+    section = claims_of(results)
+    assert "Answered by the authors&#39; run (yours: make study) at commit" in section
+    assert "reference/study/study.md" in section
+    assert "<table>" in section
+
+
+def test_claims_without_any_rows_are_said_to_be_not_run(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "REFERENCE", results / "none")
+    assert "Not run: make study answers them." in claims_of(results)
 
 
 def test_the_best_of_a_column_is_marked_within_its_group() -> None:
@@ -162,4 +176,4 @@ def test_a_browser_shows_the_page(results: Path) -> None:
     });</script></body>"""
     page = results / "report.html"
     page.write_text(page.read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
-    assert title_of(page) == '{"images":[true,true,true,true],"tables":4,"overflow":false}'
+    assert title_of(page) == '{"images":[true,true,true,true],"tables":5,"overflow":false}'

@@ -10,8 +10,6 @@ from pipelines.data.config import PrepareConfig
 from pipelines.errors import UserError
 from pipelines.experiments.convergence import ConvergenceConfig
 from pipelines.experiments.convergence.job import parity_job, prepare_config
-from pipelines.models.config import DenseNetConfig
-from pipelines.training.config import RecipeConfig
 from tests.imports import ROOT
 
 PARAMS = ROOT / "params.yaml"
@@ -63,13 +61,11 @@ def test_a_set_has_its_own_images_model_and_augmentation() -> None:
     trained = config.parity.sets["cifar10"]
     prepare = prepare_config(config, load_section(PrepareConfig, "prepare", PARAMS), "cifar10")
     assert (prepare.name, prepare.train_limit, prepare.image_size) == ("cifar10", 10_000, trained.image_size)
-    recipe = load_section(RecipeConfig, "recipe", PARAMS)
-    densenet = load_section(DenseNetConfig, "densenet", PARAMS)
-    job = parity_job(config, recipe, densenet, method="sdp", data="cifar10", params=PARAMS)
+    job = parity_job("sdp", "cifar10", PARAMS)
     assert (job.model, job.epochs) == (trained.model, trained.epochs)
     assert (len(job.seeds), job.seeds[0]) == (trained.seeds, trained.first_seed)
     # Both workers together at the recipe's rate for the global batch, both augmenting as the set says.
     made = job.recipe_of(3)
     assert (made.batch_size, made.seed, made.augment) == (trained.global_batch_size // 2, 3, trained.augment)
     with pytest.raises(UserError, match="'svhn' is no key of it; keys: digits, cifar10"):
-        parity_job(config, recipe, densenet, method="sdp", data="svhn", params=PARAMS)
+        parity_job("sdp", "svhn", PARAMS)

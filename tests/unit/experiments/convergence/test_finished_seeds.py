@@ -5,13 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import load_section
-from pipelines.experiments.convergence import ConvergenceConfig, ConvergenceJob, finished_seeds
+from pipelines.experiments.convergence import ConvergenceJob, finished_seeds
 from pipelines.experiments.convergence.finished_seeds import FinishedSeeds
 from pipelines.experiments.convergence.job import parity_job
-from pipelines.models.config import DenseNetConfig
 from pipelines.results import Row, read_json
-from pipelines.training.config import RecipeConfig
 from tests.imports import ROOT
 
 PARAMS = ROOT / "params.yaml"
@@ -21,11 +18,7 @@ PARAMS = ROOT / "params.yaml"
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ConvergenceJob:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(finished_seeds, "commit", lambda: "now")
-    config = load_section(ConvergenceConfig, "convergence", PARAMS)
-    recipe = load_section(RecipeConfig, "recipe", PARAMS)
-    densenet = load_section(DenseNetConfig, "densenet", PARAMS)
-    made = parity_job(config, recipe, densenet, method="gq8_bucketed", data="digits", params=PARAMS)
-    return replace(made, seeds=(1, 2, 3))
+    return replace(parity_job("gq8_bucketed", "digits", PARAMS), seeds=(1, 2, 3))
 
 
 def rows(seed: int, commit: str = "now") -> list[Row]:

@@ -84,7 +84,7 @@ def test_the_page_says_how_the_rate_was_tuned(tmp_path: Path, config: StudyConfi
 
 def test_times_of_different_numbers_of_threads_are_not_averaged(tmp_path: Path, config: StudyConfig) -> None:
     write_study(tmp_path)
-    path = tmp_path / "study/compare-digits-densenet100.json"
+    path = tmp_path / "study/runs/compare-digits-densenet100.json"
     rows = read_json(path)
     rows[-1] |= {"threads": 2, "train_seconds": 1.0}
     write_json(path, rows)
@@ -161,7 +161,7 @@ def test_one_seed_is_decided_by_mcnemar(tmp_path: Path, config: StudyConfig) -> 
 
 def test_a_diverged_run_is_named(tmp_path: Path, config: StudyConfig) -> None:
     write_study(tmp_path)
-    path = tmp_path / "study/compare-digits-vgg16_bn.json"
+    path = tmp_path / "study/runs/compare-digits-vgg16_bn.json"
     rows = [row for row in read_json(path) if (row["experiment"], row["seed"]) != ("comparison", 3)]
     write_json(path, [*rows, comparison_row("vgg16_bn", 3, None)])
     summarise(config, MILESTONES, tmp_path)
@@ -178,7 +178,7 @@ def test_nothing_run_makes_a_page_that_says_so(tmp_path: Path, config: StudyConf
 
 def test_rows_without_their_probabilities_are_refused(tmp_path: Path, config: StudyConfig) -> None:
     write_study(tmp_path)
-    (tmp_path / "study/probabilities-digits-vgg16_bn.npz").unlink()
+    (tmp_path / "study/runs/probabilities-digits-vgg16_bn.npz").unlink()
     with pytest.raises(UserError, match=r"probabilities-digits-vgg16_bn\.npz: is missing .*make study"):
         summarise(config, MILESTONES, tmp_path)
 
