@@ -67,7 +67,7 @@ def test_the_page_says_how_the_rate_was_tuned(tmp_path: Path, config: StudyConfi
     summarise(config, MILESTONES, tmp_path)
     text = "Every model tried the same initial rates, 0.03, 0.1, 0.3, and was given the best on the validation part."
     assert text in lines_of(tmp_path)
-    paths = list((tmp_path / "study").glob("compare-*.json"))
+    paths = list((tmp_path / "study/runs").glob("compare-*.json"))
     for path in paths:
         rows = read_json(path)
         write_json(path, [row | ({"epochs": 4} if row["experiment"] == "tuning" else {}) for row in rows])
