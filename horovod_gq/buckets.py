@@ -42,6 +42,21 @@ class Bucket:
                 view.copy_(gradient)
             parameter.grad = view
 
+    def finish(self, slot: int) -> list[str]:
+        """Wait for the average and make every gradient the view of it; NaN where it is not finite on some rank.
+
+        Returns the names of those. ValueError where a message did not count every rank.
+        """
+        self.exchange.finish(slot)
+        failed = self.exchange.failures()
+        members = zip(self.names, self.parameters, self.exchange.views, strict=True)
+        for name, parameter, view in members:
+            if parameter.grad is not view:
+                parameter.grad = view
+            if name in failed:
+                view.fill_(float("nan"))
+        return failed
+
 
 def check_parameters(named: Sequence[NamedParameter]) -> None:
     """Raise a ValueError for parameters that the flat buckets cannot hold."""
@@ -58,22 +73,15 @@ def check_parameters(named: Sequence[NamedParameter]) -> None:
             )
 
 
-def build_buckets(
-    named: Sequence[NamedParameter],
-    config: GQConfig,
-    collectives: Collectives,
-    timings: Timings,
-    *,
-    bucket_bytes: int = DEFAULT_BUCKET_BYTES,
-    num_slots: int = 1,
-    prefix: str = "gq",
-) -> list[Bucket]:
-    """Fill buckets in the reverse order of the parameters, which is about the order of their gradients.
+def group_parameters(
+    named: Sequence[NamedParameter], config: GQConfig, bucket_bytes: int
+) -> list[tuple[int, list[NamedParameter]]]:
+    """Return (wire width, parameters) of every bucket, in the order in which the buckets are sent.
 
-    One bucket holds tensors of one width, and at most `bucket_bytes` unless a single tensor is larger.
+    They are filled in the reverse order of the parameters, which is about the order of their gradients. One
+    bucket holds tensors of one width, and at most `bucket_bytes` of fp32 unless a single tensor is larger.
     The order of the buckets is that of their last tensor, so that launching in order does not wait.
     """
-    check_parameters(named)
     groups: list[tuple[int, list[NamedParameter]]] = []
     open_groups: dict[int, list[NamedParameter]] = {}
     sizes: dict[int, int] = {}
@@ -89,9 +97,24 @@ def build_buckets(
     order = {name: position for position, (name, _) in enumerate(reversed(named))}
     groups += open_groups.items()
     groups.sort(key=lambda group: order[group[1][-1][0]])
+    return groups
+
+
+def build_buckets(
+    named: Sequence[NamedParameter],
+    config: GQConfig,
+    collectives: Collectives,
+    timings: Timings,
+    *,
+    bucket_bytes: int = DEFAULT_BUCKET_BYTES,
+    num_slots: int = 1,
+    prefix: str = "gq",
+) -> list[Bucket]:
+    """Make the buckets of `group_parameters`; ValueError for parameters that they cannot hold."""
+    check_parameters(named)
     return [
         _make_bucket(f"{prefix}.{number}", width, members, config, collectives, timings, num_slots)
-        for number, (width, members) in enumerate(groups)
+        for number, (width, members) in enumerate(group_parameters(named, config, bucket_bytes))
     ]
 
 

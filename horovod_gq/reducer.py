@@ -68,14 +68,7 @@ class GradientReducer:
 
     def finish_bucket(self, bucket: Bucket, slot: int) -> list[str]:
         """Write the averages of one bucket into its gradients; return the names to raise an error for."""
-        bucket.exchange.finish(slot)
-        names = bucket.exchange.failures()
-        members = zip(bucket.names, bucket.parameters, bucket.exchange.views, strict=True)
-        for name, parameter, view in members:
-            if parameter.grad is not view:
-                parameter.grad = view
-            if name in names:
-                view.fill_(float("nan"))
+        names = bucket.finish(slot)
         return names if self.config.nonfinite == "raise" else []
 
     def zero_gradients(self) -> None:
