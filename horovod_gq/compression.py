@@ -72,6 +72,11 @@ class GQ:
                 f"exchange={self.config.exchange!r} needs more than the one sum that hvd.DistributedOptimizer makes;"
                 ' use horovod_gq.DistributedOptimizer, or exchange="allreduce"'
             )
+        if self.config.form != "full":
+            raise ValueError(
+                f"form={self.config.form!r} needs two sums a step and hvd.DistributedOptimizer makes one; use "
+                'horovod_gq.DistributedOptimizer, or form="full"'
+            )
         if bucket_bytes < 4:
             raise ValueError(f"bucket_bytes is {bucket_bytes}; it must be at least 4")
         self.timings = Timings()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from horovod_gq.buckets import Bucket
+from horovod_gq.buckets import Bucket, advance_all
 from horovod_gq.compression import NonFiniteGradientError
 from horovod_gq.config import GQConfig
 
@@ -48,9 +48,8 @@ class GradientReducer:
         self._reset_counts()
 
     def advance(self, slot: int) -> None:
-        """Start the second collective of every bucket that has one."""
-        for bucket in self.buckets:
-            bucket.exchange.advance(slot)
+        """Start the further collectives of every bucket that has more than one."""
+        advance_all(self.buckets, slot)
 
     def finish(self, slot: int) -> None:
         """Write the averages of a slot into the gradients.
