@@ -3,7 +3,8 @@
 Run: python -m benchmarks.step [--json FILE]     (starts horovodrun itself)
 
 One thread a rank, batch 32 of 32 x 32 images. All variants take their steps in turn, so that drift hits them
-alike; a step's time is the slower rank's; ratios are of medians. `codec_over_step` is the time of encoding and
+alike; a step's time is the slower rank's; ratios are of medians. `gq_single` is GQ in the stock optimizer without
+`groups=`, `gq_stock` with it. `codec_over_step` is the time of encoding and
 decoding over the step's time: all of it counts as overhead, although encoding overlaps with communication.
 """
 
@@ -75,12 +76,17 @@ def make_variants(name: str, wire_bits: int) -> tuple[dict[str, Step], dict[str,
     model = make_model(name)
     named = list(model.named_parameters())
     steps["sdp"] = make_step(model, hvd.DistributedOptimizer(sgd(model), named_parameters=named))
-    model = make_model(name)
-    compression = GQ(wire_bits=wire_bits).bind(model)
-    stock = hvd.DistributedOptimizer(
-        sgd(model), named_parameters=model.named_parameters(), compression=compression, op=hvd.Sum
-    )
-    steps["gq_stock"], timed["gq_stock"] = make_step(model, stock), compression
+    for variant in ("gq_single", "gq_stock"):
+        model = make_model(name)
+        compression = GQ(wire_bits=wire_bits).bind(model)
+        stock = hvd.DistributedOptimizer(
+            sgd(model),
+            named_parameters=model.named_parameters(),
+            compression=compression,
+            op=hvd.Sum,
+            groups=compression.groups if variant == "gq_stock" else None,
+        )
+        steps[variant], timed[variant] = make_step(model, stock), compression
     for update in ("synchronous", "layerwise"):
         model = make_model(name)
         fast = DistributedOptimizer(sgd(model), model, wire_bits=wire_bits, update=update)
@@ -113,6 +119,7 @@ def run_model(name: str, wire_bits: int, repeats: int) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"model": name, "variant": variant, "wire_bits": wire_bits, "repeats": repeats}
         row |= {"step_seconds_median": seconds, "step_over_local": seconds / medians["local"]}
         row |= {"step_over_sdp": seconds / medians["sdp"]}
+        row |= {"step_over_fast": seconds / medians["gq_synchronous"]}
         if variant in timed:
             timings = timed[variant].timings
             row["encode_seconds"] = timings.encode_seconds / repeats
@@ -128,7 +135,8 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
         overhead = f"{100 * row['codec_over_step']:5.2f} %" if "codec_over_step" in row else ""
         print(
             f"{row['model']:<12} {row['variant']:<15} {1e3 * row['step_seconds_median']:9.1f} ms"
-            f"  over local {row['step_over_local']:6.3f}  over sdp {row['step_over_sdp']:6.3f}  codec {overhead}",
+            f"  over local {row['step_over_local']:6.3f}  over sdp {row['step_over_sdp']:6.3f}"
+            f"  over fast path {row['step_over_fast']:6.3f}  codec {overhead}",
             flush=True,
         )
 
@@ -143,7 +151,7 @@ def worker(arguments: argparse.Namespace) -> None:
     for name in arguments.models:
         rows += run_model(name, arguments.wire_bits, arguments.repeats)
         if hvd.rank() == 0:
-            print_rows(rows[-5:])
+            print_rows(rows[-6:])
     model = make_model("densenet200")
     collectives = DistributedOptimizer(
         sgd(model), model, wire_bits=arguments.wire_bits

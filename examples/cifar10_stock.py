@@ -2,7 +2,7 @@
 
     pip install . && horovodrun -np 2 python examples/cifar10_stock.py
 
-Against a plain Horovod script two lines differ: the compression is made, and passed with op=hvd.Sum.
+Against a plain Horovod script two lines differ: the compression is made, and passed with its groups and op=hvd.Sum.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ def main() -> None:
 
     compression = GQ(wire_bits=arguments.wire_bits).bind(model)
     optimizer = hvd.DistributedOptimizer(
-        optimizer, named_parameters=model.named_parameters(), compression=compression, op=hvd.Sum
+        optimizer,
+        named_parameters=model.named_parameters(),
+        compression=compression,
+        op=hvd.Sum,
+        groups=compression.groups,
     )
 
     for epoch in range(arguments.epochs):

@@ -4,7 +4,11 @@ With the stock Horovod optimizer::
 
     compression = GQ(wire_bits=4).bind(model)
     optimizer = hvd.DistributedOptimizer(
-        optimizer, named_parameters=model.named_parameters(), compression=compression, op=hvd.Sum
+        optimizer,
+        named_parameters=model.named_parameters(),
+        compression=compression,
+        op=hvd.Sum,
+        groups=compression.groups,
     )
 
 The fast path::

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from horovod_gq.buckets import Bucket
+from horovod_gq.buckets import Bucket, advance_all
 from horovod_gq.compression import NonFiniteGradientError
 
 
@@ -63,8 +63,7 @@ class IntervalUpdate:
             torch._foreach_copy_(bucket.exchange.views, [p.data for p in bucket.parameters])
             bucket.exchange.flat.sub_(anchor)
             bucket.exchange.start(0)
-        for bucket in self._buckets:
-            bucket.exchange.advance(0)
+        advance_all(self._buckets, 0)
         names: list[str] = []
         for bucket, anchor in zip(self._buckets, self._anchors, strict=True):
             bucket.exchange.finish(0)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
 from horovod_gq.collectives import Collectives
 from horovod_gq.config import UNCOMPRESSED, GQConfig
 from horovod_gq.exchange import Exchange, PlainExchange, QuantizedExchange
+from horovod_gq.lowrank import LowRankExchange, saves_bytes
 from horovod_gq.timing import Timings
 
 DEFAULT_BUCKET_BYTES = 2 * 2**20
@@ -42,6 +44,21 @@ class Bucket:
                 view.copy_(gradient)
             parameter.grad = view
 
+    def finish(self, slot: int) -> list[str]:
+        """Wait for the average and make every gradient the view of it; NaN where it is not finite on some rank.
+
+        Returns the names of those. ValueError where a message did not count every rank.
+        """
+        self.exchange.finish(slot)
+        failed = self.exchange.failures()
+        members = zip(self.names, self.parameters, self.exchange.views, strict=True)
+        for name, parameter, view in members:
+            if parameter.grad is not view:
+                parameter.grad = view
+            if name in failed:
+                view.fill_(float("nan"))
+        return failed
+
 
 def check_parameters(named: Sequence[NamedParameter]) -> None:
     """Raise a ValueError for parameters that the flat buckets cannot hold."""
@@ -58,6 +75,50 @@ def check_parameters(named: Sequence[NamedParameter]) -> None:
             )
 
 
+class Form(NamedTuple):
+    """How the parameters of a bucket travel."""
+
+    wire_bits: int
+    """Of a value, or with low rank of a value of a factor; `UNCOMPRESSED` is fp32."""
+    lowrank: bool = False
+
+
+def form_of(name: str, shape: tuple[int, ...], config: GQConfig) -> Form:
+    """Return how a tensor travels: an override says so, or low rank saves bytes, or by `config.width_of`."""
+    width = config.width_of(name, shape)
+    matrix = config.form == "lowrank" and width != UNCOMPRESSED and config.override_of(name) is None
+    if matrix and saves_bytes(name, shape, config):
+        return Form(config.factor_bits, lowrank=True)
+    return Form(width)
+
+
+def group_parameters(
+    named: Sequence[NamedParameter], config: GQConfig, bucket_bytes: int
+) -> list[tuple[Form, list[NamedParameter]]]:
+    """Return form and parameters of every bucket, in the order in which the buckets are sent.
+
+    They are filled in the reverse order of the parameters, which is about the order of their gradients. One
+    bucket holds tensors of one form, and at most `bucket_bytes` of fp32 unless a single tensor is larger.
+    The order of the buckets is that of their last tensor, so that launching in order does not wait.
+    """
+    groups: list[tuple[Form, list[NamedParameter]]] = []
+    open_groups: dict[Form, list[NamedParameter]] = {}
+    sizes: dict[Form, int] = {}
+    for name, parameter in reversed(named):
+        form = form_of(name, tuple(parameter.shape), config)
+        num_bytes = parameter.numel() * 4
+        if form in open_groups and sizes[form] + num_bytes > bucket_bytes:
+            groups.append((form, open_groups.pop(form)))
+        if form not in open_groups:
+            open_groups[form], sizes[form] = [], 0
+        open_groups[form].append((name, parameter))
+        sizes[form] += num_bytes
+    order = {name: position for position, (name, _) in enumerate(reversed(named))}
+    groups += open_groups.items()
+    groups.sort(key=lambda group: order[group[1][-1][0]])
+    return groups
+
+
 def build_buckets(
     named: Sequence[NamedParameter],
     config: GQConfig,
@@ -68,36 +129,17 @@ def build_buckets(
     num_slots: int = 1,
     prefix: str = "gq",
 ) -> list[Bucket]:
-    """Fill buckets in the reverse order of the parameters, which is about the order of their gradients.
-
-    One bucket holds tensors of one width, and at most `bucket_bytes` unless a single tensor is larger.
-    The order of the buckets is that of their last tensor, so that launching in order does not wait.
-    """
+    """Make the buckets of `group_parameters`; ValueError for parameters that they cannot hold."""
     check_parameters(named)
-    groups: list[tuple[int, list[NamedParameter]]] = []
-    open_groups: dict[int, list[NamedParameter]] = {}
-    sizes: dict[int, int] = {}
-    for name, parameter in reversed(named):
-        width = config.width_of(name, tuple(parameter.shape))
-        num_bytes = parameter.numel() * 4
-        if width in open_groups and sizes[width] + num_bytes > bucket_bytes:
-            groups.append((width, open_groups.pop(width)))
-        if width not in open_groups:
-            open_groups[width], sizes[width] = [], 0
-        open_groups[width].append((name, parameter))
-        sizes[width] += num_bytes
-    order = {name: position for position, (name, _) in enumerate(reversed(named))}
-    groups += open_groups.items()
-    groups.sort(key=lambda group: order[group[1][-1][0]])
     return [
-        _make_bucket(f"{prefix}.{number}", width, members, config, collectives, timings, num_slots)
-        for number, (width, members) in enumerate(groups)
+        _make_bucket(f"{prefix}.{number}", form, members, config, collectives, timings, num_slots)
+        for number, (form, members) in enumerate(group_parameters(named, config, bucket_bytes))
     ]
 
 
 def _make_bucket(
     name: str,
-    width: int,
+    form: Form,
     members: list[NamedParameter],
     config: GQConfig,
     collectives: Collectives,
@@ -107,8 +149,18 @@ def _make_bucket(
     shapes = [(member, tuple(parameter.shape)) for member, parameter in members]
     device = members[0][1].device
     exchange: Exchange
-    if width == UNCOMPRESSED:
+    width = form.wire_bits
+    if form.lowrank:
+        exchange = LowRankExchange(name, shapes, config, collectives, device, num_slots, timings)
+    elif width == UNCOMPRESSED:
         exchange = PlainExchange(name, shapes, config, collectives, device, num_slots)
     else:
         exchange = QuantizedExchange(name, shapes, config, width, collectives, device, num_slots, timings)
     return Bucket([n for n, _ in members], [p for _, p in members], width, exchange)
+
+
+def advance_all(buckets: Sequence[Bucket], slot: int) -> None:
+    """Start the further collectives of all buckets, one of each in turn."""
+    for _ in range(max(bucket.exchange.collectives_per_step for bucket in buckets) - 1):
+        for bucket in buckets:
+            bucket.exchange.advance(slot)

@@ -8,7 +8,6 @@ import torch
 
 from horovod_gq import scale as scales
 from horovod_gq.kernels import digit_dtype, field_dtype, half_lanes
-from horovod_gq.layout import ROW
 from horovod_gq.quantizer import Quantizer, Slot, unviewed
 
 
@@ -22,7 +21,7 @@ class BucketCodec(Quantizer):
         super().__init__(*args, **kwargs)
         if self.wire_bits != 16:
             dtype = digit_dtype(self.wire_bits)
-            self._digits = torch.zeros(self.layout.num_rows, ROW, dtype=dtype, device=self.device)
+            self._digits = torch.zeros(self.layout.num_rows, self.layout.row, dtype=dtype, device=self.device)
             self._packable = unviewed(self._digits.view(torch.int32).view(self._planes, -1))
         self._plane_scale = unviewed(self._row_scale.view(self._planes, -1))
 
@@ -54,7 +53,7 @@ class BucketCodec(Quantizer):
             self._quantize_rows(self._kernels.quantize, slice(None), flat, slot, self._digits)
             return
         # Two digits a word: the second half of the bucket goes on top of the first, in the message itself.
-        words = unviewed(slot.words[self._header_size :].view(-1, ROW))
+        words = unviewed(slot.words[self._header_size :].view(-1, self.layout.row))
         half = self.layout.num_rows // 2
         self._quantize_rows(self._kernels.quantize, slice(half), flat, slot, words)
         self._quantize_rows(self._kernels.quantize_onto, slice(half, None), flat, slot, words)
@@ -74,8 +73,11 @@ class BucketCodec(Quantizer):
         self.scale.read_header(header, slot.index, self.status)
         payload = message[self._header_size :]
         payload.add_(half_lanes(self.wire_bits))
-        fields = payload.view(field_dtype(self.wire_bits)).view(-1, ROW)
+        fields = payload.view(field_dtype(self.wire_bits)).view(-1, self.layout.row)
         torch.mul(slot.row_steps, 1.0 / self.workers, out=self._row_scale)
         self._kernels.unpack(
-            unviewed(fields), self._shifts, self._plane_scale, unviewed(out.view(self._planes, -1, ROW))
+            unviewed(fields),
+            self._shifts,
+            self._plane_scale,
+            unviewed(out.view(self._planes, -1, self.layout.row)),
         )

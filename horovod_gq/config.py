@@ -14,6 +14,8 @@ UNCOMPRESSED = 32
 
 EXCHANGES = ("allreduce", "scatter_reduce_allgather")
 ROUNDINGS = ("nearest", "stochastic")
+FORMS = ("full", "lowrank")
+MAX_FACTOR_RANK = 64
 NONFINITE_ACTIONS = ("raise", "propagate")
 
 
@@ -43,12 +45,24 @@ class GQConfig:
     """Seed of stochastic rounding; the draws also depend on rank, tensor, element and step."""
     compile_kernels: bool = True
     """Compile the kernels with torch.compile; without a compiler they run eagerly, with one warning."""
+    form: str = "full"
+    """`full` sends every value; `lowrank` a matrix as two factors where that saves bytes (PowerSGD, Vogels 2019)."""
+    factor_rank: int = 2
+    """Columns of each factor with form `lowrank`."""
+    factor_bits: int = 8
+    """Bits of one value of a factor on the wire, one of 2, 4, 8, 16; with form `lowrank`."""
 
     def __post_init__(self) -> None:
         check_choice("wire_bits", self.wire_bits, WIRE_WIDTHS)
         check_choice("exchange", self.exchange, EXCHANGES)
         check_choice("rounding", self.rounding, ROUNDINGS)
         check_choice("nonfinite", self.nonfinite, NONFINITE_ACTIONS)
+        check_choice("form", self.form, FORMS)
+        check_choice("factor_bits", self.factor_bits, WIRE_WIDTHS)
+        if not 1 <= self.factor_rank <= MAX_FACTOR_RANK:
+            raise ValueError(
+                f"factor_rank is {self.factor_rank}; it must lie between 1 and {MAX_FACTOR_RANK}"
+            )
         for pattern, width in self.overrides:
             check_choice(f"overrides[{pattern!r}]", width, (*WIRE_WIDTHS, UNCOMPRESSED))
         if self.warmup_steps < 1:
@@ -66,10 +80,15 @@ class GQConfig:
         numel = 1
         for size in shape:
             numel *= size
-        for pattern, width in self.overrides:
-            if fnmatch.fnmatchcase(name, pattern):
-                return width
+        override = self.override_of(name)
+        if override is not None:
+            return override
         return UNCOMPRESSED if len(shape) <= 1 or numel < self.min_numel else self.wire_bits
+
+    def override_of(self, name: str) -> int | None:
+        """Wire bits that the first matching override gives, or None."""
+        matching = (width for pattern, width in self.overrides if fnmatch.fnmatchcase(name, pattern))
+        return next(matching, None)
 
     def digest(self, *context: object) -> bytes:
         """Hash of every setting that ranks must share, with what `context` adds (tensor names, shapes)."""
@@ -83,14 +102,14 @@ def check_choice(key: str, value: object, allowed: tuple[object, ...]) -> None:
         raise ValueError(f"{key} is {value!r}; allowed are {', '.join(map(repr, allowed))}")
 
 
-def num_levels(wire_bits: int, workers: int, exchange: str = "allreduce") -> int:
+def num_levels(wire_bits: int, workers: int, exchange: str = "allreduce", key: str = "wire_bits") -> int:
     """Largest magnitude L of a quantized value, q in [-L, L].
 
     With `allreduce` the sum over the workers must stay in its lane: L = floor((2^(w-1) - 1) / N).
     With `scatter_reduce_allgather` words are never summed, so the whole lane is used.
 
     Raises:
-        ValueError: no level is left; the message names the widths that carry so many workers.
+        ValueError: no level is left; the message names `key` and the widths that carry so many workers.
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}; it must be at least 1")
@@ -99,9 +118,9 @@ def num_levels(wire_bits: int, workers: int, exchange: str = "allreduce") -> int
         return largest
     if largest // workers == 0:
         fitting = [str(width) for width in WIRE_WIDTHS if (2 ** (width - 1) - 1) // workers > 0]
-        ways = f"wire_bits {' or '.join(fitting)}" if fitting else "fewer workers"
+        ways = f"{key} {' or '.join(fitting)}" if fitting else "fewer workers"
         raise ValueError(
-            f"wire_bits={wire_bits} cannot carry the sum of {workers} workers; use {ways}, "
+            f"{key}={wire_bits} cannot carry the sum of {workers} workers; use {ways}, "
             'or exchange="scatter_reduce_allgather"'
         )
     return largest // workers

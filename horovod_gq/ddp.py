@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from horovod_gq.buckets import Bucket, build_buckets
+from horovod_gq.buckets import Bucket, advance_all, build_buckets
 from horovod_gq.collectives import check_agreement
 from horovod_gq.compression import NonFiniteGradientError
 from horovod_gq.config import UNCOMPRESSED, GQConfig
@@ -125,9 +125,7 @@ class GQState:
         opened, self._open = self._open, []
         names: list[str] = []
         with torch.no_grad():
-            for item in opened:
-                for each in item.buckets:
-                    each.exchange.advance(0)
+            advance_all([each for item in opened for each in item.buckets], 0)
             for item in opened:
                 for each in item.buckets:
                     each.exchange.finish(0)

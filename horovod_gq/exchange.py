@@ -21,7 +21,7 @@ NamedShape = tuple[str, tuple[int, ...]]
 
 
 class Exchange(Protocol):
-    """The life of a message: `start`, then `advance` (no-op for one collective), then `finish`."""
+    """The life of a message: `start`, then `advance` once for every further collective, then `finish`."""
 
     flat: torch.Tensor
     views: list[torch.Tensor]
@@ -33,7 +33,7 @@ class Exchange(Protocol):
         ...
 
     def advance(self, slot: int) -> None:
-        """Wait for the first of two collectives and start the second."""
+        """Wait for a collective and start the next one; nothing where the last one is under way."""
         ...
 
     def finish(self, slot: int) -> None:
@@ -130,10 +130,12 @@ class QuantizedExchange:
         device: torch.device,
         num_slots: int,
         timings: Timings,
+        *,
+        row: int = ROW,
     ) -> None:
         self._name, self._collectives, self._timings = name, collectives, timings
         scatter = config.exchange == "scatter_reduce_allgather"
-        layout = BucketLayout(tensors, num_planes(wire_bits) * (collectives.workers if scatter else 1))
+        layout = BucketLayout(tensors, num_planes(wire_bits) * (collectives.workers if scatter else 1), row)
         self.codec: BucketCodec | ScatterCodec = (ScatterCodec if scatter else BucketCodec)(
             layout,
             config,
@@ -143,7 +145,7 @@ class QuantizedExchange:
             device=device,
             num_slots=num_slots,
         )
-        self.flat = torch.zeros(layout.num_rows, ROW, device=device)
+        self.flat = torch.zeros(layout.num_rows, row, device=device)
         self.views = [layout.view(self.flat, slot) for slot in layout.slots]
         self._pending: dict[int, Pending] = {}
         self._summed: set[int] = set()
@@ -176,6 +178,10 @@ class QuantizedExchange:
         self._pending[slot] = self._collectives.start_all_gather(
             message.clone(), f"{self._name}.gather.{slot}"
         )
+
+    def at_last(self, slot: int) -> bool:
+        """Whether the last collective of the message is under way."""
+        return slot in self._summed
 
     def finish(self, slot: int) -> None:
         """Wait and write the average into `flat`."""

@@ -1,6 +1,7 @@
 """The passes over memory of the codec: plain torch functions on preallocated tensors, compiled once.
 
-Shapes: rows x 128 values (`layout.ROW`), `step` and `inverse_step` one fp32 value a row. Words are int32.
+Shapes: rows x 128 values (`layout.ROW`; 16 in buckets of short vectors), `step` and `inverse_step` one fp32 value a
+row. Words are int32.
 The same source runs eagerly, as C++ on a CPU and as Triton on a GPU.
 
 A word holds 32 / w digits q in [-(2^(w-1) - 1), 2^(w-1) - 1] as the *signed-digit* sum of q_i * 2^(w i).
@@ -47,7 +48,7 @@ def half_lanes(wire_bits: int) -> int:
 
 
 @functools.cache
-def make_quantize(rounding: str, shift: int = 0) -> Kernel:
+def make_quantize(rounding: str, shift: int = 0, row: int = ROW) -> Kernel:
     """Return quantize(...): round gradient + residual to the grid, keep what was lost, measure the magnitude.
 
     x = g + r, q = clip(round(x / step), -L, L), r' = x - q step. Since q step is x rounded to a multiple of
@@ -85,8 +86,8 @@ def make_quantize(rounding: str, shift: int = 0) -> Kernel:
         row_statistic: torch.Tensor,
         *keys: torch.Tensor,
     ) -> None:
-        if gradient.shape[1] != ROW:  # also tells the compiler how long a row is
-            raise ValueError(f"gradient has rows of {gradient.shape[1]} values; they must have {ROW}")
+        if gradient.shape[1] != row:  # also tells the compiler how long a row is
+            raise ValueError(f"gradient has rows of {gradient.shape[1]} values; they must have {row}")
         total = gradient + residual
         scaled = total * inverse_step[:, None]
         units = torch.ceil(torch.abs(scaled) * digit_units)
@@ -186,16 +187,16 @@ _ONE_THREAD = threading.RLock()
 where another thread compiles meanwhile. Virtual workers are threads."""
 
 
-def kernel_set(wire_bits: int, rounding: str, compiled: bool, device_type: str) -> KernelSet:
-    """Return the kernels, built once a process; see `build_kernel_set`."""
+def kernel_set(wire_bits: int, rounding: str, compiled: bool, device_type: str, row: int = ROW) -> KernelSet:
+    """Return the kernels for rows of so many values, built once a process; see `build_kernel_set`."""
     with _ONE_THREAD:
-        return build_kernel_set(wire_bits, rounding, compiled, device_type)
+        return build_kernel_set(wire_bits, rounding, compiled, device_type, row)
 
 
 @functools.cache
-def build_kernel_set(wire_bits: int, rounding: str, compiled: bool, device_type: str) -> KernelSet:
+def build_kernel_set(wire_bits: int, rounding: str, compiled: bool, device_type: str, row: int) -> KernelSet:
     """Build the kernels; compile them where asked, checked on a small bucket, else eager with one warning."""
-    quantize, quantize_onto = make_quantize(rounding), make_quantize(rounding, shift=16)
+    quantize, quantize_onto = (make_quantize(rounding, shift, row) for shift in (0, 16))
     pack, unpack = make_pack(wire_bits), make_unpack(wire_bits)
     eager = KernelSet(quantize, quantize_onto, pack, unpack, compiled=False)
     if not compiled:
@@ -209,7 +210,8 @@ def build_kernel_set(wire_bits: int, rounding: str, compiled: bool, device_type:
             compiled=True,
         )
         for num_rows in (4, 12):
-            _exercise(built, wire_bits, rounding, num_rows * num_planes(wire_bits), torch.device(device_type))
+            shape = (num_rows * num_planes(wire_bits), row)
+            _exercise(built, wire_bits, rounding, shape, torch.device(device_type))
     except Exception as error:  # noqa: BLE001 - torch.compile raises any of its backends' exceptions
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         warnings.warn(f"horovod_gq runs its kernels uncompiled (slower): {reason}", stacklevel=2)
@@ -238,20 +240,23 @@ def _compile(function: Kernel, max_reads: int = 1) -> Kernel:
     return run
 
 
-def _exercise(kernels: KernelSet, wire_bits: int, rounding: str, num_rows: int, device: torch.device) -> None:
+def _exercise(
+    kernels: KernelSet, wire_bits: int, rounding: str, shape: tuple[int, int], device: torch.device
+) -> None:
     """Run every kernel once on zeros: this is when compilation happens, with the row count left symbolic."""
     planes = num_planes(wire_bits)
-    gradient, residual, out = (torch.zeros(num_rows, ROW, device=device) for _ in range(3))
+    num_rows, row = shape
+    gradient, residual, out = (torch.zeros(shape, device=device) for _ in range(3))
     steps, inverse_steps, statistic = (torch.ones(num_rows, device=device) for _ in range(3))
-    digits = torch.zeros(num_rows, ROW, dtype=digit_dtype(wire_bits), device=device)
-    words = torch.zeros(num_rows * 4 * wire_bits, dtype=torch.int32, device=device)
+    digits = torch.zeros(shape, dtype=digit_dtype(wire_bits), device=device)
+    words = torch.zeros(num_rows * row * wire_bits // 32, dtype=torch.int32, device=device)
     keys: tuple[torch.Tensor, ...] = ()
     if rounding == "stochastic":
         row_keys = torch.zeros(num_rows, dtype=torch.int32, device=device)
         keys = (row_keys, torch.zeros((), dtype=torch.int32, device=device))
-    fields = words.view(field_dtype(wire_bits)).view(-1, ROW)
+    fields = words.view(field_dtype(wire_bits)).view(-1, row)
     packable, scale = digits.view(torch.int32).view(planes, -1), steps.view(planes, -1)
-    unpacked = out.view(planes, -1, ROW)
+    unpacked = out.view(planes, -1, row)
     limit, units = torch.ones((), device=device), torch.ones((), device=device)
     shifts = torch.arange(planes, dtype=torch.int32, device=device).view(-1, 1, 1) * wire_bits
     kernels.quantize(gradient, residual, inverse_steps, steps, limit, units, digits, statistic, *keys)

@@ -1,4 +1,4 @@
-"""How the tensors of one bucket lie in its flat buffer: rows of 128 values, each row of one tensor."""
+"""How the tensors of one bucket lie in its flat buffer: rows of 128 (or 16) values, each row of one tensor."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import torch
 
 ROW = 128
 """Values in a row: a multiple of every vector width, and small beside a weight tensor (padding is sent)."""
+
+NARROW_ROW = 16
+"""Values in a row of a bucket of short vectors, whose last rows of 128 would mostly be padding."""
 
 
 @dataclass(frozen=True)
@@ -28,29 +31,33 @@ class BucketLayout:
     Args:
         tensors: (name, shape) in the order in which they are laid out.
         row_multiple: the number of rows is rounded up to it.
+        row: values in a row, a multiple of 4.
     """
 
-    def __init__(self, tensors: Sequence[tuple[str, tuple[int, ...]]], row_multiple: int) -> None:
+    def __init__(
+        self, tensors: Sequence[tuple[str, tuple[int, ...]]], row_multiple: int, row: int = ROW
+    ) -> None:
         if not tensors:
             raise ValueError("a bucket needs at least one tensor")
+        self.row = row
         slots: list[TensorSlot] = []
-        row = 0
+        first_row = 0
         for name, shape in tensors:
             numel = int(torch.Size(shape).numel())
-            num_rows = -(-numel // ROW)
-            slots.append(TensorSlot(name, tuple(shape), numel, row, num_rows))
-            row += num_rows
+            num_rows = -(-numel // row)
+            slots.append(TensorSlot(name, tuple(shape), numel, first_row, num_rows))
+            first_row += num_rows
         self.slots = tuple(slots)
-        self.num_rows = -(-row // row_multiple) * row_multiple
+        self.num_rows = -(-first_row // row_multiple) * row_multiple
 
     @property
     def num_values(self) -> int:
         """Values of the flat buffer, padding included."""
-        return self.num_rows * ROW
+        return self.num_rows * self.row
 
     def view(self, flat: torch.Tensor, slot: TensorSlot) -> torch.Tensor:
-        """Return the tensor of `slot` inside `flat` [num_rows, 128], in its own shape; shares memory."""
-        start = slot.first_row * ROW
+        """Return the tensor of `slot` inside `flat` [num_rows, row], in its own shape; shares memory."""
+        start = slot.first_row * self.row
         return flat.view(-1)[start : start + slot.numel].view(slot.shape)
 
     def row_owners(self, device: torch.device) -> torch.Tensor:

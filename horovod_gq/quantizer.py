@@ -12,7 +12,7 @@ import torch
 from horovod_gq import scale as scales
 from horovod_gq.config import GQConfig, num_levels
 from horovod_gq.kernels import Kernel, kernel_set, num_planes
-from horovod_gq.layout import ROW, BucketLayout
+from horovod_gq.layout import BucketLayout
 from horovod_gq.scale import SharedScale
 
 
@@ -66,9 +66,11 @@ class Quantizer(ABC):
         numels = layout.numels(device)
         self.scale = SharedScale(numels, wire_bits, self.levels, clip_factor, workers)
         self.num_steps = 0
-        self.residual = torch.zeros(layout.num_rows, ROW, device=device)
+        self.residual = torch.zeros(layout.num_rows, self.layout.row, device=device)
         self.status = torch.zeros(len(layout.slots), dtype=torch.int32, device=device)
-        self._kernels = kernel_set(wire_bits, config.rounding, config.compile_kernels, device.type)
+        self._kernels = kernel_set(
+            wire_bits, config.rounding, config.compile_kernels, device.type, layout.row
+        )
         self._planes = num_planes(wire_bits)
         self._init_scratch(numels)
         self._slots = [self._new_slot() for _ in range(num_slots)]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from horovod_gq.buckets import Bucket
+from horovod_gq.buckets import Bucket, advance_all
 from horovod_gq.compression import NonFiniteGradientError
 from horovod_gq.config import GQConfig
 
@@ -48,9 +48,8 @@ class GradientReducer:
         self._reset_counts()
 
     def advance(self, slot: int) -> None:
-        """Start the second collective of every bucket that has one."""
-        for bucket in self.buckets:
-            bucket.exchange.advance(slot)
+        """Start the further collectives of every bucket that has more than one."""
+        advance_all(self.buckets, slot)
 
     def finish(self, slot: int) -> None:
         """Write the averages of a slot into the gradients.
@@ -68,14 +67,7 @@ class GradientReducer:
 
     def finish_bucket(self, bucket: Bucket, slot: int) -> list[str]:
         """Write the averages of one bucket into its gradients; return the names to raise an error for."""
-        bucket.exchange.finish(slot)
-        names = bucket.exchange.failures()
-        members = zip(bucket.names, bucket.parameters, bucket.exchange.views, strict=True)
-        for name, parameter, view in members:
-            if parameter.grad is not view:
-                parameter.grad = view
-            if name in names:
-                view.fill_(float("nan"))
+        names = bucket.finish(slot)
         return names if self.config.nonfinite == "raise" else []
 
     def zero_gradients(self) -> None:

@@ -16,7 +16,6 @@ import torch
 
 from horovod_gq import scale as scales
 from horovod_gq.kernels import digit_dtype, field_dtype, half_lanes
-from horovod_gq.layout import ROW
 from horovod_gq.quantizer import Quantizer, Slot, row_keys, unviewed
 
 NONFINITE_CODE = 255
@@ -38,11 +37,11 @@ class ScatterCodec(Quantizer):
         self._chunk_rows = rows // workers
         self._init_segments()
         chunk, device = self._chunk_rows, self.device
-        self.reduce_residual = torch.zeros(chunk, ROW, device=device)
-        self._average, self._decoded = (torch.zeros(chunk, ROW, device=device) for _ in range(2))
+        self.reduce_residual = torch.zeros(chunk, self.layout.row, device=device)
+        self._average, self._decoded = (torch.zeros(chunk, self.layout.row, device=device) for _ in range(2))
         dtype = digit_dtype(self.wire_bits)
-        self._digits = torch.zeros(rows, ROW, dtype=dtype, device=device)
-        self._chunk_digits = torch.zeros(chunk, ROW, dtype=dtype, device=device)
+        self._digits = torch.zeros(rows, self.layout.row, dtype=dtype, device=device)
+        self._chunk_digits = torch.zeros(chunk, self.layout.row, dtype=dtype, device=device)
         self._chunk_statistic, self._chunk_inverse, self._chunk_steps = (
             torch.zeros(chunk, device=device) for _ in range(3)
         )
@@ -55,7 +54,7 @@ class ScatterCodec(Quantizer):
 
     @property
     def _digit_words(self) -> int:
-        return self.layout.num_rows // self.workers * ROW * self.wire_bits // 32
+        return self.layout.num_rows // self.workers * self.layout.row * self.wire_bits // 32
 
     @property
     def _chunk_words(self) -> int:
@@ -129,7 +128,7 @@ class ScatterCodec(Quantizer):
             slot.fp32 = None
             return
         bad = torch.zeros_like(self.status)
-        parts = zip(message.view(self.workers, -1), out.view(self.workers, -1, ROW), strict=True)
+        parts = zip(message.view(self.workers, -1), out.view(self.workers, -1, self.layout.row), strict=True)
         for chunk, (words, part) in enumerate(parts):
             codes = self._read_chunk(words, chunk, part, 1.0)
             bad.index_add_(0, self._segment_tensors[chunk], (codes == NONFINITE_CODE).to(torch.int32))
@@ -139,7 +138,7 @@ class ScatterCodec(Quantizer):
         """State by tensor name, with what this rank's chunk holds of the second residual (zero elsewhere)."""
         state = super().state_dict()
         whole = torch.zeros_like(self.residual)
-        whole.view(self.workers, -1, ROW)[self.rank] = self.reduce_residual
+        whole.view(self.workers, -1, self.layout.row)[self.rank] = self.reduce_residual
         for slot in self.layout.slots:
             state[slot.name]["reduce_residual"] = self.layout.view(whole, slot).clone()
         return state
@@ -150,7 +149,7 @@ class ScatterCodec(Quantizer):
         whole = torch.zeros_like(self.residual)
         for slot in self.layout.slots:
             self.layout.view(whole, slot).copy_(tensors[slot.name]["reduce_residual"])
-        self.reduce_residual.copy_(whole.view(self.workers, -1, ROW)[self.rank])
+        self.reduce_residual.copy_(whole.view(self.workers, -1, self.layout.row)[self.rank])
 
     def _max_segments(self) -> int:
         owners = self.layout.row_owners(torch.device("cpu")).view(self.workers, -1)
@@ -164,8 +163,8 @@ class ScatterCodec(Quantizer):
         # Values (padding not counted) of this rank's segments: the mean square divides by it.
         real = torch.zeros(self.layout.num_values, dtype=torch.float64, device=self.device)
         for slot in self.layout.slots:
-            real[slot.first_row * ROW : slot.first_row * ROW + slot.numel] = 1.0
-        per_row = real.view(self.workers, -1, ROW)[self.rank].sum(1)
+            real[slot.first_row * self.layout.row : slot.first_row * self.layout.row + slot.numel] = 1.0
+        per_row = real.view(self.workers, -1, self.layout.row)[self.rank].sum(1)
         self._segment_numels = torch.zeros(len(self._segment_tensors[self.rank]), dtype=torch.float64)
         self._segment_numels = self._segment_numels.to(self.device).index_add_(
             0, self._segment_rows[self.rank], per_row
@@ -188,8 +187,10 @@ class ScatterCodec(Quantizer):
         scale = torch.index_select(steps, 0, self._segment_rows[chunk]).view(self._planes, -1)
         payload = message[: self._digit_words]
         payload.add_(half_lanes(self.wire_bits))
-        fields = unviewed(payload.view(field_dtype(self.wire_bits)).view(-1, ROW))
-        self._kernels.unpack(fields, self._shifts, unviewed(scale), unviewed(out.view(self._planes, -1, ROW)))
+        fields = unviewed(payload.view(field_dtype(self.wire_bits)).view(-1, self.layout.row))
+        self._kernels.unpack(
+            fields, self._shifts, unviewed(scale), unviewed(out.view(self._planes, -1, self.layout.row))
+        )
         return codes
 
     @torch.no_grad()

@@ -14,7 +14,8 @@ def check_config(state: Mapping[str, Any], config: GQConfig) -> None:
     for key in ("config", "tensors"):
         if key not in state:
             raise ValueError(f"this is no GQ state: the key {key!r} is missing")
-    saved, current = state["config"], asdict(config)
+    # A state from before a setting existed was saved with its default.
+    saved, current = {**asdict(GQConfig()), **state["config"]}, asdict(config)
     if saved != current:
         differing = {key: value for key, value in saved.items() if value != current.get(key)}
         raise ValueError(

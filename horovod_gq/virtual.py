@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from horovod_gq.buckets import DEFAULT_BUCKET_BYTES, Bucket, build_buckets
+from horovod_gq.buckets import DEFAULT_BUCKET_BYTES, Bucket, advance_all, build_buckets
 from horovod_gq.compression import NonFiniteGradientError
 from horovod_gq.config import GQConfig
 from horovod_gq.timing import Timings
@@ -146,8 +146,7 @@ class VirtualCluster:
         for buckets in zip(*self._buckets, strict=True):
             for bucket in buckets:
                 bucket.exchange.start(0)
-            for bucket in buckets:
-                bucket.exchange.advance(0)
+            advance_all(buckets, 0)
             for bucket in buckets:
                 bucket.exchange.finish(0)
             reports = [bucket.exchange.failures() for bucket in buckets]

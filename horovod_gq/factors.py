@@ -1,0 +1,109 @@
+"""Arithmetic on low-rank factors with the same bits on every processor.
+
+Every rank computes the averaged gradient P Q^T by itself, from sums that all ranks have alike. Matrix products and
+sums in floating point differ between processors (order, fused multiply-add), so replicas would drift apart. Sums of
+products of integers are exact in floating point, whatever their order: so columns are rounded to integers of few bits
+before they are multiplied. All else is elementwise, one operation a pass, which IEEE 754 rounds alike everywhere.
+
+`columns` are the factors of all matrices of a bucket side by side: [R, values], R the largest rank; a matrix of lower
+rank has zero columns at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+GRAM_BITS = 15
+"""Bits of a column for the Gram matrix: products of 30 bits, whose sum over 2^22 values is exact in fp64."""
+MIN_EXPONENT, MAX_EXPONENT = -100, 100
+"""Range of the powers of two by which columns are scaled; what is below vanishes (and stays in the residual)."""
+DEPENDENT = 1e-8
+"""A column whose square is less than this share of what it was before orthogonalization counts as dependent."""
+EXACT_BITS = 24
+"""Significant bits of fp32: integers up to 2^24 are exact."""
+
+
+def product_bits(rank: int) -> tuple[int, int]:
+    """Bits of P and of Q with which every value of P Q^T is an integer of at most 2^24: exact in any order."""
+    left = EXACT_BITS - (rank - 1).bit_length()
+    return left // 2, left - left // 2
+
+
+class FactorSpace:
+    """The columns of the factors of several matrices, one segment a matrix.
+
+    Args:
+        lengths: values of a column, by matrix.
+        ranks: columns, by matrix.
+        device: where they live.
+    """
+
+    def __init__(self, lengths: Sequence[int], ranks: Sequence[int], device: torch.device) -> None:
+        self.rank, self.num_matrices = max(ranks), len(lengths)
+        counts = torch.tensor(lengths)
+        self._owners = torch.repeat_interleave(torch.arange(len(lengths)), counts).to(device)
+        rows = torch.arange(self.rank)[:, None] < torch.tensor(ranks)
+        self.present = rows.to(device)[:, self._owners]
+        """bool [R, values]: whether the matrix has that column."""
+        exponents = range(MIN_EXPONENT, MAX_EXPONENT + 1)
+        self._powers = torch.tensor([2.0**e for e in exponents], dtype=torch.float64, device=device)
+
+    def ceilings(self, columns: torch.Tensor) -> torch.Tensor:
+        """Return fp64 [R, matrices]: the smallest power of two that no magnitude of the column exceeds."""
+        largest = columns.new_zeros(self.rank, self.num_matrices)
+        largest.scatter_reduce_(1, self._owners.expand(self.rank, -1), columns.abs(), "amax")
+        return self._powers[torch.bucketize(largest, self._powers).clamp_(max=len(self._powers) - 1)]
+
+    def spread(self, per_matrix: torch.Tensor) -> torch.Tensor:
+        """Return [R, values] from [R, matrices]."""
+        return per_matrix.index_select(1, self._owners)
+
+    def round(self, columns: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
+        """Return `columns` in whole `units` [R, matrices] (powers of two): fp64 integers."""
+        return torch.round(columns / self.spread(units))
+
+    def orthonormalize(self, columns: torch.Tensor) -> torch.Tensor:
+        """Return fp64 orthonormal columns that span those given, fp64 [R, values]; dependent columns become zero.
+
+        Gram-Schmidt in the coordinates of the Gram matrix, which is exact.
+        """
+        whole = self.round(columns, self.ceilings(columns) / 2.0**GRAM_BITS)
+        gram = torch.stack([self._segment_sums(whole * row) for row in whole])  # [R, R, matrices]
+        basis: list[torch.Tensor] = []
+        for index in range(self.rank):
+            coordinates = torch.zeros_like(gram[0])
+            coordinates[index] = 1.0
+            for earlier in basis:
+                overlap = _apply(gram, earlier)[index]
+                coordinates = coordinates - earlier * overlap
+            square = _dot(coordinates, _apply(gram, coordinates))
+            independent = square > DEPENDENT * gram[index, index]
+            basis.append(coordinates * torch.where(independent, 1.0 / torch.sqrt(square), 0.0))
+        result = torch.zeros_like(whole)
+        for column, coordinates in enumerate(basis):
+            spread = self.spread(coordinates)
+            for source in range(column + 1):
+                result[column] += spread[source] * whole[source]
+        return result
+
+    def _segment_sums(self, columns: torch.Tensor) -> torch.Tensor:
+        sums = columns.new_zeros(self.rank, self.num_matrices)
+        return sums.index_add_(1, self._owners, columns)
+
+
+def _apply(gram: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
+    """Gram matrix [R, R, matrices] times coordinates [R, matrices], summed in a fixed order."""
+    total = gram[:, 0] * coordinates[0]
+    for index in range(1, len(coordinates)):
+        total = total + gram[:, index] * coordinates[index]
+    return total
+
+
+def _dot(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Inner products over the first dimension, summed in a fixed order."""
+    total = left[0] * right[0]
+    for index in range(1, len(left)):
+        total = total + left[index] * right[index]
+    return total

@@ -1,0 +1,280 @@
+"""Low-rank gradients whose factors travel through GQ: `form="lowrank"`.
+
+PowerSGD (Vogels 2019, algorithm 1) sums P = M Q, orthonormalizes it, sums Q = M^T P, and applies P Q^T; M is gradient
+plus residual as a matrix [first dimension, rest]. It only ever sums, so P and Q travel as the packed words of
+`QuantizedExchange`, by either exchange, each column with a delayed scale of its own and without a residual: the
+residual M - P Q^T takes the error of the factors, too. Q starts from the last step's (warm start), orthonormalized, so
+that all columns of P keep their magnitude; a column that has become zero is replaced by a fixed one.
+
+Replicas stay bit-identical on unlike processors: see `horovod_gq.factors`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from horovod_gq import scale as scales
+from horovod_gq.collectives import Collectives
+from horovod_gq.config import GQConfig, num_levels
+from horovod_gq.exchange import NamedShape, QuantizedExchange
+from horovod_gq.factors import MIN_EXPONENT, FactorSpace, product_bits
+from horovod_gq.kernels import num_planes
+from horovod_gq.layout import NARROW_ROW, BucketLayout
+from horovod_gq.timing import Timings
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A tensor as a matrix, with the rank of its factors."""
+
+    name: str
+    shape: tuple[int, ...]
+    rows: int
+    columns: int
+    rank: int
+
+    @classmethod
+    def of(cls, name: str, shape: tuple[int, ...], rank: int) -> Matrix:
+        """View a tensor of at least two dimensions as [first, rest]."""
+        rows, columns = shape[0], math.prod(shape[1:])
+        return cls(name, shape, rows, columns, min(rank, rows, columns))
+
+    def factor(self, kind: str) -> list[NamedShape]:
+        """Names and lengths of the columns of P or Q."""
+        length = self.rows if kind == "p" else self.columns
+        return [(f"{self.name}/{kind}{index}", (length,)) for index in range(self.rank)]
+
+
+def saves_bytes(name: str, shape: tuple[int, ...], config: GQConfig) -> bool:
+    """Tell whether the factors of a tensor need fewer bytes than its values through GQ, headers included."""
+    matrix = Matrix.of(name, shape, config.factor_rank)
+    plain = BucketLayout([(name, shape)], num_planes(config.wire_bits))
+    columns = matrix.factor("p") + matrix.factor("q")
+    factors = BucketLayout(columns, num_planes(config.factor_bits), NARROW_ROW)
+    header = len(columns) * scales.header_words(config.factor_bits) * 4
+    full_header = scales.header_words(config.wire_bits) * 4
+    num_bytes = factors.num_values * config.factor_bits // 8 + header
+    return num_bytes < plain.num_values * config.wire_bits // 8 + full_header
+
+
+class LowRankExchange:
+    """A bucket of matrices; see `horovod_gq.exchange.Exchange`. Two sums a step (or twice two collectives).
+
+    Args: as for `QuantizedExchange`; `config.factor_rank` and `config.factor_bits` say what travels.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tensors: Sequence[NamedShape],
+        config: GQConfig,
+        collectives: Collectives,
+        device: torch.device,
+        num_slots: int,
+        timings: Timings,
+    ) -> None:
+        num_levels(config.factor_bits, collectives.workers, config.exchange, "factor_bits")
+        self._config, self._timings, self._device = config, timings, device
+        self._matrices = [Matrix.of(tensor, shape, config.factor_rank) for tensor, shape in tensors]
+        self.flat = torch.zeros(sum(m.rows * m.columns for m in self._matrices), device=device)
+        self.views = [part.view(m.shape) for part, m in self._split(self.flat)]
+        self._inputs = [torch.zeros_like(self.flat) for _ in range(num_slots)]
+        """By slot: gradient plus residual while the message is under way, and the residual afterwards."""
+        self._last_slot = num_slots - 1
+        # P = M Q of a random Q is far smaller than with the next one, so its scale is calibrated once more.
+        warmup_steps = config.warmup_steps + 1
+        factor_config = replace(config, error_feedback=False, clip_factor=None, warmup_steps=warmup_steps)
+        arguments = (factor_config, config.factor_bits, collectives, device, num_slots, timings)
+        self._p, self._q = (Factor(f"{name}.{kind}", kind, self._matrices, *arguments) for kind in ("p", "q"))
+        self._fresh = self._draw()
+        self._set_start(torch.zeros_like(self._fresh))
+        self._bases: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        """By slot, while Q is under way: P as integers fp64 [R, rows of all], and their units fp64 [R, matrices]."""
+        self.bytes_per_step = self._p.exchange.bytes_per_step + self._q.exchange.bytes_per_step
+        self.collectives_per_step = (
+            self._p.exchange.collectives_per_step + self._q.exchange.collectives_per_step
+        )
+
+    def start(self, slot: int) -> None:
+        """Take over `flat`, compute P and start its first collective."""
+        total = self._inputs[slot]
+        with self._computing(self._timings.encoding):
+            total.add_(self.flat)
+            starts = self._q.parts(self._start_q)
+            for matrix, start, out in zip(self._split(total), starts, self._p.columns, strict=True):
+                # Q lies transposed, so that the product reads both row by row.
+                out.copy_(torch.nn.functional.linear(_matrix(*matrix), start).T)
+        self._last_slot = slot
+        self._p.exchange.start(slot)
+
+    def advance(self, slot: int) -> None:
+        """Wait for a collective and start the next one; nothing where the last one is under way."""
+        if slot in self._bases:
+            self._q.exchange.advance(slot)
+        elif not self._p.exchange.at_last(slot):
+            self._p.exchange.advance(slot)
+        else:
+            self._p.exchange.finish(slot)
+            with self._computing(self._timings.encoding):
+                self._project(slot)
+            self._q.exchange.start(slot)
+
+    def finish(self, slot: int) -> None:
+        """Wait and write the average into `flat`."""
+        while slot not in self._bases:
+            self.advance(slot)
+        self._q.exchange.finish(slot)
+        with self._computing(self._timings.decoding):
+            self._reconstruct(slot)
+
+    @contextmanager
+    def _computing(self, clock: Callable[[torch.device], AbstractContextManager[None]]) -> Iterator[None]:
+        """Compute in fp32, whatever the autocast of a forward pass from which an update is made; on the clock."""
+        with clock(self._device), torch.autocast(self._device.type, enabled=False), torch.no_grad():
+            yield
+
+    def _project(self, slot: int) -> None:
+        """Orthonormalize P, keep it as integers, and write Q = M^T P to be sent."""
+        space = self._p.space
+        basis = space.orthonormalize(self._p.gather())
+        units = space.ceilings(basis) / 2.0 ** product_bits(space.rank)[0]
+        whole = space.round(basis, units)
+        self._bases[slot] = (whole, units)
+        exact = (whole * space.spread(units)).float()
+        parts = self._p.parts(exact)
+        for matrix, p, out in zip(self._split(self._inputs[slot]), parts, self._q.columns, strict=True):
+            torch.mm(p, _matrix(*matrix), out=out)
+
+    def _reconstruct(self, slot: int) -> None:
+        """Write P Q^T to `flat`, its difference to what was to be sent to the residual, and the next Q."""
+        space, columns = self._q.space, self._q.gather()
+        whole_p, units = self._bases.pop(slot)
+        scaled = columns * space.spread(units)
+        # One unit for all columns of a matrix: then every sum of products is an integer times this unit.
+        common = space.ceilings(scaled).amax(0, keepdim=True).expand(space.rank, -1)
+        common = (common / 2.0 ** product_bits(space.rank)[1]).clamp(min=2.0**MIN_EXPONENT)
+        whole_q = space.round(scaled, common).float()
+        left = (whole_p * self._p.space.spread(common)).float()
+        parts = zip(self._split(self.flat), self._p.parts(left), self._q.parts(whole_q), strict=True)
+        for matrix, p, q in parts:
+            torch.mm(p.T, q, out=_matrix(*matrix))
+        if self._config.error_feedback:
+            self._inputs[slot].sub_(self.flat)
+        else:
+            self._inputs[slot].zero_()
+        self._set_start(space.orthonormalize(columns))
+
+    def failures(self) -> list[str]:
+        """Names of the tensors that are not finite on some rank; their residuals and columns are dropped."""
+        failed = {n.rsplit("/", 1)[0] for f in (self._p, self._q) for n in f.exchange.failures()}
+        if failed:
+            for total in self._inputs:
+                for part, matrix in self._split(total):
+                    if matrix.name in failed:
+                        part.zero_()
+            for part, matrix in zip(self._q.parts(self._start_q), self._matrices, strict=True):
+                if matrix.name in failed:
+                    part.zero_()
+            self._set_start(self._start_q.double())
+        return [matrix.name for matrix in self._matrices if matrix.name in failed]
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """State by tensor name: residuals of the slots in the order of their use, Q, scales of the columns."""
+        order = [(self._last_slot + 1 + n) % len(self._inputs) for n in range(len(self._inputs))]
+        p_state, q_state = self._p.exchange.state_dict(), self._q.exchange.state_dict()
+        state: dict[str, dict[str, Any]] = {}
+        for number, matrix in enumerate(self._matrices):
+            residuals = [self._split(self._inputs[slot])[number][0].view(matrix.shape) for slot in order]
+            names = [name for kind in ("p", "q") for name, _ in matrix.factor(kind)]
+            entries = {**p_state, **q_state}
+            state[matrix.name] = {
+                "residual": residuals[0].clone(),
+                "later_residuals": [residual.clone() for residual in residuals[1:]],
+                "q": self._q.parts(self._start_q)[number].clone(),
+                "wire_bits": self._config.factor_bits,
+                "columns": {name: entries[name] for name in names},
+            }
+        return state
+
+    def load_state(self, tensors: dict[str, dict[str, Any]]) -> None:
+        """Take over a state that has been checked."""
+        order = [(self._last_slot + 1 + n) % len(self._inputs) for n in range(len(self._inputs))]
+        columns: dict[str, dict[str, Any]] = {}
+        starts = self._q.parts(self._start_q)
+        for number, matrix in enumerate(self._matrices):
+            entry = tensors[matrix.name]
+            residuals = [entry["residual"], *entry["later_residuals"]]
+            for slot, residual in zip(order, residuals, strict=True):
+                self._split(self._inputs[slot])[number][0].copy_(residual.reshape(-1))
+            starts[number].copy_(entry["q"])
+            columns.update(entry["columns"])
+        self._p.exchange.load_state(columns)
+        self._q.exchange.load_state(columns)
+
+    def _split(self, flat: torch.Tensor) -> list[tuple[torch.Tensor, Matrix]]:
+        parts = torch.split(flat, [m.rows * m.columns for m in self._matrices])
+        return list(zip(parts, self._matrices, strict=True))
+
+    def _set_start(self, columns: torch.Tensor) -> None:
+        """Take fp64 columns as the next Q; those that are zero, or not finite, become fixed ones."""
+        usable = self._q.space.ceilings(columns) > 2.0**MIN_EXPONENT
+        usable = self._q.space.spread(usable.to(columns.dtype)) > 0
+        self._start_q = torch.where(usable, columns, self._fresh).float()
+
+    def _draw(self) -> torch.Tensor:
+        """Random columns fp64 [R, columns of all], alike on every rank and processor, of length about 1."""
+        fresh = torch.zeros(self._q.space.present.shape, dtype=torch.float64)
+        for part, matrix in zip(self._q.parts(fresh), self._matrices, strict=True):
+            digest = hashlib.sha256(f"{self._config.seed}/{matrix.name}/q".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+            drawn = torch.randint(-128, 128, part.shape, generator=generator).double() + 0.5
+            part.copy_(drawn / 2.0 ** round(math.log2(74.0 * math.sqrt(matrix.columns))))
+        return fresh.to(self._device)
+
+
+class Factor:
+    """P or Q of all matrices of a bucket, with what carries it."""
+
+    def __init__(self, name: str, kind: str, matrices: Sequence[Matrix], *arguments: Any) -> None:
+        config, wire_bits, collectives, device, num_slots, timings = arguments
+        named = [column for matrix in matrices for column in matrix.factor(kind)]
+        self.exchange = QuantizedExchange(
+            name, named, config, wire_bits, collectives, device, num_slots, timings, row=NARROW_ROW
+        )
+        self._lengths = [matrix.rows if kind == "p" else matrix.columns for matrix in matrices]
+        self._ranks = [matrix.rank for matrix in matrices]
+        self.space = FactorSpace(self._lengths, self._ranks, device)
+        slots, first = self.exchange.codec.layout.slots, 0
+        self.columns: list[torch.Tensor] = []
+        """By matrix: its columns in the bucket of the exchange, [rank, length]."""
+        for rank, length in zip(self._ranks, self._lengths, strict=True):
+            slot = slots[first]
+            size, start = slot.num_rows * NARROW_ROW, slot.first_row * NARROW_ROW
+            whole = self.exchange.flat.view(-1)[start : start + rank * size].view(rank, size)
+            self.columns.append(whole[:, :length])
+            first += rank
+
+    def gather(self) -> torch.Tensor:
+        """Return what the exchange holds as fp64 [R, values]."""
+        gathered = torch.zeros(
+            self.space.present.shape, dtype=torch.float64, device=self.exchange.flat.device
+        )
+        for part, columns in zip(self.parts(gathered), self.columns, strict=True):
+            part.copy_(columns)
+        return gathered
+
+    def parts(self, columns: torch.Tensor) -> list[torch.Tensor]:
+        """Split [R, values] into the matrices' own columns [rank, length]; they share memory."""
+        parts = torch.split(columns, self._lengths, dim=1)
+        return [part[:rank] for part, rank in zip(parts, self._ranks, strict=True)]
+
+
+def _matrix(part: torch.Tensor, matrix: Matrix) -> torch.Tensor:
+    return part.view(matrix.rows, matrix.columns)
