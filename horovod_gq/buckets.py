@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,25 +75,42 @@ def build_buckets(
     The order of the buckets is that of their last tensor, so that launching in order does not wait.
     """
     check_parameters(named)
-    groups: list[tuple[int, list[NamedParameter]]] = []
-    open_groups: dict[int, list[NamedParameter]] = {}
+    shapes = [(name, tuple(parameter.shape)) for name, parameter in named]
+    parameter_of = dict(named)
+    return [
+        _make_bucket(
+            f"{prefix}.{number}",
+            width,
+            [(name, parameter_of[name]) for name in names],
+            config,
+            collectives,
+            timings,
+            num_slots,
+        )
+        for number, (width, names) in enumerate(assign_buckets(shapes, config, bucket_bytes))
+    ]
+
+
+def assign_buckets(
+    shapes: Sequence[tuple[str, tuple[int, ...]]], config: GQConfig, bucket_bytes: int
+) -> list[tuple[int, list[str]]]:
+    """Return width and tensor names of each bucket that `build_buckets` makes of tensors with these shapes."""
+    groups: list[tuple[int, list[str]]] = []
+    open_groups: dict[int, list[str]] = {}
     sizes: dict[int, int] = {}
-    for name, parameter in reversed(named):
-        width = config.width_of(name, tuple(parameter.shape))
-        num_bytes = parameter.numel() * 4
+    for name, shape in reversed(shapes):
+        width = config.width_of(name, shape)
+        num_bytes = math.prod(shape) * 4
         if width in open_groups and sizes[width] + num_bytes > bucket_bytes:
             groups.append((width, open_groups.pop(width)))
         if width not in open_groups:
             open_groups[width], sizes[width] = [], 0
-        open_groups[width].append((name, parameter))
+        open_groups[width].append(name)
         sizes[width] += num_bytes
-    order = {name: position for position, (name, _) in enumerate(reversed(named))}
+    order = {name: position for position, (name, _) in enumerate(reversed(shapes))}
     groups += open_groups.items()
-    groups.sort(key=lambda group: order[group[1][-1][0]])
-    return [
-        _make_bucket(f"{prefix}.{number}", width, members, config, collectives, timings, num_slots)
-        for number, (width, members) in enumerate(groups)
-    ]
+    groups.sort(key=lambda group: order[group[1][-1]])
+    return groups
 
 
 def _make_bucket(

@@ -1,6 +1,7 @@
 """GQ through its fast path `horovod_gq.DistributedOptimizer`: flat buckets, sent while backward still runs."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,11 @@ from torch import nn
 
 from horovod_gq import DistributedOptimizer, GQConfig, num_levels
 from horovod_gq.backend import HorovodCollectives
+from horovod_gq.buckets import DEFAULT_BUCKET_BYTES
 from horovod_gq.collectives import Collectives
 from pipelines.errors import UserError
 from pipelines.parallel.metered import CostMeter, MeteredCollectives
+from pipelines.parallel.patterns import Apply, NamedShape, Pattern, bucketed
 from pipelines.parallel.strategy import StepCost, Strategy
 
 
@@ -35,6 +38,19 @@ class BucketedStrategy(Strategy):
     @abstractmethod
     def settings(self) -> tuple[GQConfig, dict[str, Any]]:
         """Return the settings of GQ and the mode, as keywords of `horovod_gq.DistributedOptimizer`."""
+
+    def pattern(self, tensors: Sequence[NamedShape], workers: int) -> Pattern:
+        """Buckets by width, in the mode of the fast path."""
+        config, mode = self.settings()
+        check_width(config.wire_bits, workers, config.exchange)
+        return bucketed(
+            tensors,
+            workers,
+            config,
+            bucket_bytes=mode.get("bucket_bytes", DEFAULT_BUCKET_BYTES),
+            apply=Apply.MODULE if mode.get("update") == "layerwise" else Apply.STEP,
+            interval=mode.get("averaging_interval", 1),
+        )
 
     def attach(
         self,

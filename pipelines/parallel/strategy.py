@@ -17,6 +17,7 @@ from horovod_gq.collectives import Collectives
 from pipelines.config import load_yaml
 from pipelines.config.loader import from_mapping
 from pipelines.errors import UserError
+from pipelines.parallel.patterns import NamedShape, Pattern
 from pipelines.registry import Registry
 
 
@@ -36,7 +37,7 @@ class StepCost:
     wire_bytes: int
     """Payload that the worker handed to the collectives, headers and scales included."""
     sent_bytes: float
-    """What of it, and of the others' payload, a ring makes the worker send (`pipelines.parallel.metered`)."""
+    """What of it, and of the others' payload, the worker sends (`pipelines.parallel.patterns`)."""
 
 
 class Strategy(ABC):
@@ -81,6 +82,18 @@ class Strategy(ABC):
         Horovod. Returns the optimizer that owns the momentum and the learning rate from now on. Raises UserError
         where the options do not go with the number of workers.
         """
+
+    @abstractmethod
+    def pattern(self, tensors: Sequence[NamedShape], workers: int) -> Pattern:
+        """Return what several workers send in a step of the steady state, for a model with these trainable tensors.
+
+        Needs no `attach`: the expected bytes and the simulated step of any number of workers follow from it.
+        Raises UserError where the options do not go with the number of workers.
+        """
+
+    def alternatives(self, tensors: Sequence[NamedShape], workers: int) -> list[Pattern]:
+        """Return the patterns among which the strategy chooses by what is fastest; most have one."""
+        return [self.pattern(tensors, workers)]
 
     @abstractmethod
     def wait(self) -> None:

@@ -1,5 +1,6 @@
 """Deep gradient compression (Lin 2018): sparse gradients that keep their momentum."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,9 @@ from pipelines.errors import UserError
 from pipelines.parallel.flat import split
 from pipelines.parallel.gathered import GatheredStrategy, load_tensors
 from pipelines.parallel.momentum import LocalMomentum
+from pipelines.parallel.patterns import numel
 from pipelines.parallel.selection import sampled_largest
-from pipelines.parallel.sparse import add_payloads, check_indices, entries_of, sparse_payload
+from pipelines.parallel.sparse import add_payloads, check_indices, entries_of, sparse_bytes, sparse_payload
 from pipelines.parallel.strategy import STRATEGIES
 
 SMALLEST_SAMPLE = 1024
@@ -73,6 +75,10 @@ class Dgc(GatheredStrategy):
         if not isinstance(optimizer, torch.optim.SGD):
             raise UserError(f"dgc: momentum correction needs SGD, not {type(optimizer).__name__}")
         return super().attach(model, optimizer, scope=scope, collectives=collectives)
+
+    def payload_bytes(self, large: Sequence[tuple[int, ...]], /) -> int:
+        """Eight bytes for each of the values sent, after the warm-up."""
+        return sparse_bytes(sum(entries_of(numel(shape), self.options.density) for shape in large))
 
     def prepare(self) -> None:
         """Allocate u, fp32 of all tensors, and v, fp32 of the large ones."""

@@ -1,6 +1,7 @@
 """QSGD: stochastic quantization to s levels (Alistarh 2017)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,8 @@ import torch
 from pipelines.config import choice, require
 from pipelines.parallel.gathered import RandomStrategy, as_bytes
 from pipelines.parallel.groups import BucketGroups, Groups, TensorGroups, inverse_or_zero
-from pipelines.parallel.packing import pack, unpack
+from pipelines.parallel.packing import pack, packed_bytes, unpack
+from pipelines.parallel.patterns import FLOAT_BYTES, numel
 from pipelines.parallel.rounding import stochastic_levels
 from pipelines.parallel.strategy import STRATEGIES
 
@@ -51,6 +53,12 @@ class Qsgd(RandomStrategy):
 
     Options = QsgdOptions
 
+    def payload_bytes(self, large: Sequence[tuple[int, ...]], /) -> int:
+        """Count a norm a bucket, and packed levels."""
+        num_values, size = sum(numel(shape) for shape in large), self.options.bucket_size
+        num_norms = len(large) if size is None else -(-num_values // size)
+        return FLOAT_BYTES * num_norms + packed_bytes(num_values, self.level_bits)
+
     def prepare(self) -> None:
         """Allocate the draws and the level numbers, 1 byte a value."""
         super().prepare()
@@ -59,8 +67,13 @@ class Qsgd(RandomStrategy):
         self.groups: Groups = (
             TensorGroups(self.gradients.shapes) if size is None else BucketGroups(num_values, size)
         )
-        self.bits = (2 * self.options.levels).bit_length()
+        self.bits = self.level_bits
         self.symbols = torch.empty(num_values, dtype=torch.uint8, device=self.draws.device)
+
+    @property
+    def level_bits(self) -> int:
+        """Bits of a number from 0 to 2 s."""
+        return int(2 * self.options.levels).bit_length()
 
     def encode(self, large: torch.Tensor, /) -> torch.Tensor:
         """Round each value to a level of its bucket; overwrites `large`."""
