@@ -137,10 +137,17 @@ def build_strategy(method: str, params: Path) -> tuple[Strategy, dict[str, Any]]
         raise UserError(
             f"{params}: distributed.methods: {method!r} is no key of the section methods; keys: {known}"
         )
-    where = f"{params}: methods.{method}"
     entry = methods[method]
+    return strategy_of(entry, f"{params}: methods.{method}"), entry
+
+
+def strategy_of(entry: Any, where: str) -> Strategy:
+    """Build the strategy that an entry of the section `methods` describes; `where` is its place, for errors.
+
+    Raises UserError in one line on an unknown strategy or option.
+    """
     if not isinstance(entry, dict) or not isinstance(entry.get("strategy"), str):
         raise UserError(f"{where}.strategy: this key is missing; allowed: {', '.join(STRATEGIES)}")
     strategy = STRATEGIES[entry["strategy"]]
     given = {key: value for key, value in entry.items() if key != "strategy"}
-    return strategy(from_mapping(strategy.Options, given, where)), entry
+    return strategy(from_mapping(strategy.Options, given, where))
