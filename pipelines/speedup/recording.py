@@ -12,7 +12,6 @@ from pipelines.models import build_model
 from pipelines.models.config import DenseNetConfig
 from pipelines.parallel import strategies  # noqa: F401  registers the strategies
 from pipelines.speedup.trace import Batch, Trace, record_trace
-from pipelines.sweep.config import SweepConfig
 from pipelines.training import RecipeConfig, build_optimizer
 
 TRACES = Path(__file__).parent / "data" / "traces"
@@ -24,11 +23,11 @@ SKIPPED = ("auto",)
 WARMUP_STEPS, STEPS = 4, 5
 
 
-def record_suite(params: Path, model_name: str) -> Trace:
-    """Record one model of the section `sweep` with all methods of the section `methods`, on one thread."""
-    sweep, recipe = load_section(SweepConfig, "sweep", params), load_section(RecipeConfig, "recipe", params)
+def record_suite(params: Path, model_name: str, batch_size: int) -> Trace:
+    """Record one model with all methods of the section `methods`, on one thread."""
+    recipe = load_section(RecipeConfig, "recipe", params)
     methods = {key: entry for key, entry in load_yaml(params)["methods"].items() if key not in SKIPPED}
-    torch.set_num_threads(sweep.threads_per_worker)
+    torch.set_num_threads(1)
     model = build_model(
         model_name,
         num_channels=CHANNELS,
@@ -41,7 +40,7 @@ def record_suite(params: Path, model_name: str) -> Trace:
         return record_trace(
             model_name,
             model,
-            random_batches(sweep.batch_size),
+            random_batches(batch_size),
             lambda replica: build_optimizer(replica, recipe),
             methods,
             warmup_steps=WARMUP_STEPS,

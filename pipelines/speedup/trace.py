@@ -54,6 +54,11 @@ class Codec:
         """Return the seconds of decoding."""
         return self.decode_fixed + self.decode_per_worker * workers
 
+    def scaled(self, factor: float) -> "Codec":
+        """Return the codec of a machine on which it takes so many times as long."""
+        times = {key: factor * value for key, value in vars(self).items() if key != "entry"}
+        return Codec(entry=self.entry, **times)
+
 
 def typical(samples: Sequence[float]) -> float:
     """Return the lower quartile: whatever disturbs a step, another process or a page fault, only lengthens it."""
@@ -96,20 +101,13 @@ class Trace:
         """A step without any exchange."""
         return self.forward_seconds + self.backward_seconds + self.update_seconds
 
-    def scaled_to(self, step_seconds: float) -> "Trace":
-        """Return the trace of a machine on which a step takes so long; everything, codecs too, in proportion."""
+    def scaled_to(self, step_seconds: float, *, codecs: bool = True) -> "Trace":
+        """Return the trace of a machine, or a batch size, with which a step takes so long.
+
+        `codecs`: whether they become slower in proportion, too, as on a slower machine; not so with a larger batch.
+        """
         factor = step_seconds / self.step_seconds
-        codecs = {
-            method: Codec(
-                entry=codec.entry,
-                encode_fixed=factor * codec.encode_fixed,
-                encode_per_worker=factor * codec.encode_per_worker,
-                decode_fixed=factor * codec.decode_fixed,
-                decode_per_worker=factor * codec.decode_per_worker,
-                handling_seconds=factor * codec.handling_seconds,
-            )
-            for method, codec in self.codecs.items()
-        }
+        code = factor if codecs else 1.0
         return replace(
             self,
             needed_seconds=tuple(factor * value for value in self.needed_seconds),
@@ -117,7 +115,7 @@ class Trace:
             forward_seconds=factor * self.forward_seconds,
             backward_seconds=factor * self.backward_seconds,
             update_seconds=factor * self.update_seconds,
-            codecs=codecs,
+            codecs={method: codec.scaled(code) for method, codec in self.codecs.items()},
         )
 
     def write(self, path: Path) -> None:

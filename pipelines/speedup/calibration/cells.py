@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from pipelines.cluster.spec import UNSHAPED, parse_rate
 from pipelines.results import Row
-from pipelines.sweep.config import SweepConfig
 
 UNSHAPED_BITS = 20.5e9
 """Bits a second of raw TCP between two nodes whose link is not shaped (docs/emulated_cluster.md, "The link")."""
@@ -31,8 +30,11 @@ class Cell:
     measured_seconds: float
 
 
-def sweep_cells(rows: Sequence[Row], config: SweepConfig) -> list[Cell]:
-    """Return the cells of several workers; `rows` as in results/sweep.json, made with the section `sweep`."""
+def sweep_cells(
+    rows: Sequence[Row], cycle_milliseconds: float, oversubscribed_cycle_milliseconds: float
+) -> list[Cell]:
+    """Return the cells of several workers; `rows` as in results/sweep.json, made with these periods of Horovod."""
+    periods = {False: cycle_milliseconds / 1e3, True: oversubscribed_cycle_milliseconds / 1e3}
     return [
         Cell(
             model=row["model"],
@@ -41,12 +43,7 @@ def sweep_cells(rows: Sequence[Row], config: SweepConfig) -> list[Cell]:
             workers=row["workers"],
             oversubscribed=row["oversubscribed"],
             bandwidth=UNSHAPED_BITS if row["link"] == UNSHAPED else parse_rate(row["link"]),
-            cycle_seconds=(
-                config.oversubscribed_cycle_milliseconds
-                if row["oversubscribed"]
-                else config.cycle_milliseconds
-            )
-            / 1e3,
+            cycle_seconds=periods[row["oversubscribed"]],
             alone_seconds=row["one_worker_step_seconds_median"],
             measured_seconds=row["step_seconds_median"],
         )
