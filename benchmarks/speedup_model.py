@@ -1,73 +1,111 @@
-"""How far the predicted speed-ups can be trusted: predicted over measured steps of the sweep.
+"""How far the predicted steps can be trusted: the simulator against the steps of the sweep.
 
-Run: python -m benchmarks.speedup_model [--rows FILE]
+Run: python -m benchmarks.speedup_model [--calibration FOLDER]
+     python -m benchmarks.speedup_model record [--models NAME...]    traces of the suite's models, one thread
+     python -m benchmarks.speedup_model calibrate [--rows FILE]      fit on `make sweep`'s rows, and validate
 
-Takes the rows of `make sweep` (results/sweep.json). From the step of a method on the unshaped link and the bytes that a
-worker sends, `pipelines.speedup` predicts its step on each shaped link; printed is the prediction over the step that
-was measured there, for every method the median and the range over the models. `auto`, which chooses by the link, and
-rows with more workers than cores are left out.
+Without a word it prints the errors of the committed calibration, on cells that its fit had not seen. `record` and
+`calibrate` write pipelines/speedup/data, which a prediction starts from; commit what they write.
 """
 
 import argparse
-import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipelines.cluster.spec import UNSHAPED, parse_rate
+import numpy as np
+
+from pipelines.config import DEFAULT_PATH, load_section, load_yaml
 from pipelines.errors import UserError
+from pipelines.experiments.sweep.config import SweepConfig
+from pipelines.provenance import provenance
 from pipelines.results import Row, read_json
-from pipelines.speedup.model import BITS_PER_MEGABIT, predicted_step_seconds
+from pipelines.speedup.calibration import Calibration, load_calibration
+from pipelines.speedup.calibration.cells import sweep_cells
+from pipelines.speedup.calibration.fit import fit
+from pipelines.speedup.calibration.store import ALL, DATA, load_trace
+from pipelines.speedup.calibration.validation import (
+    LEFT_OUT,
+    errors_by_method,
+    fitted_cells,
+    mean_error,
+    validate,
+)
+from pipelines.speedup.recording import record_suite
 
 CLOSE = 0.1
 
 
-def predictions(rows: list[Row]) -> Iterator[tuple[str, str, float]]:
-    """Yield link, method and predicted over measured step of all models; `rows` as in results/sweep.json."""
-    timed = [
-        row for row in rows if row["workers"] > 1 and not row["oversubscribed"] and row["strategy"] != "auto"
-    ]
-    measured = {(row["model"], row["workers"], row["method"], row["link"]): row for row in timed}
-    for (model, workers, method, link), row in measured.items():
-        start = measured.get((model, workers, method, UNSHAPED))
-        if link == UNSHAPED or start is None:
-            continue
-        predicted = predicted_step_seconds(
-            start["step_seconds_median"],
-            start["wire_bytes_expected_per_step"],
-            parse_rate(link) / BITS_PER_MEGABIT,
-        )
-        yield link, method, predicted / row["step_seconds_median"]
+def calibrate(rows: Sequence[Row], params: Path, source: Path) -> Calibration:
+    """Fit on all cells of two workers, and judge by cells left out."""
+    sweep = load_section(SweepConfig, "sweep", params)
+    cells = sweep_cells(rows, sweep.cycle_milliseconds, sweep.oversubscribed_cycle_milliseconds)
+    traces = {model: load_trace(model) for model in dict.fromkeys(cell.model for cell in cells)}
+    entries = load_yaml(params)["methods"]
+    machine = fit(fitted_cells(cells), traces, entries)
+    predictions = validate(cells, traces, entries)
+    usual = [each for each in predictions if not each.cell.oversubscribed]
+    made = {
+        "command": "python -m benchmarks.speedup_model calibrate",
+        "rows": source.as_posix(),
+        "rows_commits": sorted({row["commit"] for row in rows}),
+        "rows_device": sorted({row["device"] for row in rows}),
+        **provenance("cpu"),
+    }
+    return Calibration(
+        machine=machine,
+        errors={ALL: mean_error(usual), **errors_by_method(predictions)},
+        validation=[each.row() for each in predictions],
+        provenance=made,
+    )
 
 
-def report(rows: list[Row]) -> Iterator[str]:
-    """Yield the lines to print: for each link all methods together, then one by one."""
-    ratios = list(predictions(rows))
-    for link in dict.fromkeys(link for link, _, _ in ratios):
-        by_method: dict[str, list[float]] = {}
-        for _, method, ratio in (entry for entry in ratios if entry[0] == link):
-            by_method.setdefault(method, []).append(ratio)
-        together = [ratio for values in by_method.values() for ratio in values]
-        close = sum(abs(ratio - 1) <= CLOSE for ratio in together)
-        yield f"{link:8} {'all':16} {_spread(together)}  {close} of {len(together)} within {CLOSE:.0%}"
-        for method, values in by_method.items():
-            yield f"{'':8} {method:16} {_spread(values)}"
+def report(calibration: Calibration) -> Iterator[str]:
+    """Yield the lines to print: the parameters, then the errors by what was left out, by link, model and method."""
+    for key, value in vars(calibration.machine).items():
+        yield f"{key:24} {value:.3g}"
+    rows = [row for row in calibration.validation if not row["oversubscribed"]]
+    yield f"{'':16} {'cells':>6} {'mean error':>11} {f'within {CLOSE:.0%}':>12}  predicted over measured"
+    for field in LEFT_OUT:
+        yield _line(f"a {field} left out", [row for row in rows if row["left_out"] == field])
+    for key in ("link", "model", "method"):
+        for value in dict.fromkeys(row[key] for row in rows):
+            yield _line(value, [row for row in rows if row[key] == value])
+    crowded = [row for row in calibration.validation if row["oversubscribed"]]
+    if crowded:
+        yield _line("4 on 2 cores", crowded)
 
 
-def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f}  ({min(values):.2f} to {max(values):.2f})"
+def _line(title: str, rows: Sequence[Row]) -> str:
+    ratios = np.array([row["predicted_seconds"] / row["measured_seconds"] for row in rows])
+    errors = np.abs(ratios - 1)
+    close = f"{int((errors <= CLOSE).sum())} of {len(rows)}"
+    return (
+        f"{title:16} {len(rows):6} {errors.mean():11.1%} {close:>12}  "
+        f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rows", type=Path, default=Path("results/sweep.json"))
+    parser.add_argument("--calibration", type=Path, default=DATA)
+    parser.add_argument("--params", type=Path, default=DEFAULT_PATH)
+    actions = parser.add_subparsers(dest="action")
+    actions.add_parser("calibrate").add_argument("--rows", type=Path, default=Path("results/sweep.json"))
+    actions.add_parser("record").add_argument("--models", nargs="+")
+    arguments = parser.parse_args()
     try:
-        lines = list(report(read_json(parser.parse_args().rows)))
+        if arguments.action == "record":
+            sweep = load_section(SweepConfig, "sweep", arguments.params)
+            for model in arguments.models or sweep.models:
+                trace = record_suite(arguments.params, model, sweep.batch_size)
+                trace.write(DATA / "traces" / f"{model}.json")
+            return
+        if arguments.action == "calibrate":
+            calibrate(read_json(arguments.rows), arguments.params, arguments.rows).write(DATA)
+        lines = list(report(load_calibration(arguments.calibration)))
     except UserError as error:
         sys.exit(str(error))
-    if not lines:
-        sys.exit("no method was timed both on the unshaped and on a shaped link; run `make sweep` first")
-    print("predicted over measured step: median (range) over the models")
     print("\n".join(lines))
 
 

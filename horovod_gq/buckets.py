@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -101,21 +102,33 @@ def group_parameters(
     bucket holds tensors of one form, and at most `bucket_bytes` of fp32 unless a single tensor is larger.
     The order of the buckets is that of their last tensor, so that launching in order does not wait.
     """
-    groups: list[tuple[Form, list[NamedParameter]]] = []
-    open_groups: dict[Form, list[NamedParameter]] = {}
+    shapes = [(name, tuple(parameter.shape)) for name, parameter in named]
+    parameters = dict(named)
+    return [
+        (form, [(name, parameters[name]) for name in names])
+        for form, names in assign_buckets(shapes, config, bucket_bytes)
+    ]
+
+
+def assign_buckets(
+    shapes: Sequence[tuple[str, tuple[int, ...]]], config: GQConfig, bucket_bytes: int
+) -> list[tuple[Form, list[str]]]:
+    """Return form and tensor names of every bucket, for tensors known by name and shape; see `group_parameters`."""
+    groups: list[tuple[Form, list[str]]] = []
+    open_groups: dict[Form, list[str]] = {}
     sizes: dict[Form, int] = {}
-    for name, parameter in reversed(named):
-        form = form_of(name, tuple(parameter.shape), config)
-        num_bytes = parameter.numel() * 4
+    for name, shape in reversed(shapes):
+        form = form_of(name, shape, config)
+        num_bytes = math.prod(shape) * 4
         if form in open_groups and sizes[form] + num_bytes > bucket_bytes:
             groups.append((form, open_groups.pop(form)))
         if form not in open_groups:
             open_groups[form], sizes[form] = [], 0
-        open_groups[form].append((name, parameter))
+        open_groups[form].append(name)
         sizes[form] += num_bytes
-    order = {name: position for position, (name, _) in enumerate(reversed(named))}
+    order = {name: position for position, (name, _) in enumerate(reversed(shapes))}
     groups += open_groups.items()
-    groups.sort(key=lambda group: order[group[1][-1][0]])
+    groups.sort(key=lambda group: order[group[1][-1]])
     return groups
 
 

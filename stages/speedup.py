@@ -1,18 +1,22 @@
-"""Stage speedup: acceleration ratio and time per model and method, with the parts of a step."""
+"""Stage speedup: acceleration ratio and time per model and method; `predict`: a forecast for your own network."""
 
+import sys
 from pathlib import Path
 
-from pipelines.command_line import stage_parser
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.entry import run_stage
 from pipelines.parallel import DistributedConfig
 from pipelines.speedup import SpeedupConfig, analyse
+from pipelines.speedup.command import answer, parse
 from pipelines.tracking import TrackingConfig, open_run
 
 
 def main() -> None:
-    """Run the analysis over the matrix of the section `distributed`."""
-    stage_parser(__doc__).parse_args()
+    """Answer `predict`, or run the analysis over the matrix of the section `distributed`."""
+    arguments = parse(sys.argv[1:])
+    if arguments.action == "predict":
+        print(answer(arguments))
+        return
     distributed = load_section(DistributedConfig, "distributed", DEFAULT_PATH)
     config = load_section(SpeedupConfig, "speedup", DEFAULT_PATH)
     tracking = load_section(TrackingConfig, "tracking", DEFAULT_PATH)

@@ -15,6 +15,7 @@ from torch import nn
 from horovod_gq.backend import HorovodCollectives
 from horovod_gq.collectives import Collectives
 from pipelines.parallel.metering.metered import CostMeter, MeteredCollectives, StepCost
+from pipelines.parallel.patterns import NamedShape, Pattern
 from pipelines.registry import Registry
 
 
@@ -77,6 +78,18 @@ class Strategy(ABC):
         Returns the optimizer that owns the momentum and the learning rate from now on. Raises UserError where the
         options do not go with the number of workers.
         """
+
+    @abstractmethod
+    def pattern(self, tensors: Sequence[NamedShape], workers: int) -> Pattern:
+        """Return what several workers send in a step of the steady state, for a model with these trainable tensors.
+
+        Needs no `attach`: the expected bytes and the simulated step of any number of workers follow from it.
+        Raises UserError where the options do not go with the number of workers.
+        """
+
+    def alternatives(self, tensors: Sequence[NamedShape], workers: int) -> list[Pattern]:
+        """Return the patterns among which the strategy chooses by what is fastest; most have one."""
+        return [self.pattern(tensors, workers)]
 
     @abstractmethod
     def wait(self) -> None:

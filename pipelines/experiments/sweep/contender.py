@@ -87,6 +87,13 @@ class Contender:
             interface_bytes=sent / num_steps,
         )
 
+    def expected_bytes(self) -> float:
+        """Return what the strategy's pattern has this worker send in a step."""
+        if self.strategy is None:
+            return 0.0
+        tensors = [(name, tuple(p.shape)) for name, p in self.model.named_parameters() if p.requires_grad]
+        return self.strategy.pattern(tensors, hvd.size()).sent_bytes(hvd.size())
+
     def _step(self) -> None:
         images, labels = next(self.batches)
         if self.strategy is None:

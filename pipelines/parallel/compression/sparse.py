@@ -20,6 +20,11 @@ def entries_of(num_values: int, density: float) -> int:
     return min(num_values, max(1, math.ceil(density * num_values)))
 
 
+def sparse_bytes(count: int) -> int:
+    """Return the bytes of `count` entries: an fp32 value and an int32 index each."""
+    return 8 * count
+
+
 def sparse_payload(values: torch.Tensor, indices: torch.Tensor, count: int) -> torch.Tensor:
     """Return uint8 [8 * count]: fp32 values, then int32 indices; missing entries are value 0 at index 0."""
     payload = torch.zeros(8 * count, dtype=torch.uint8, device=values.device)

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from horovod_gq import GQConfig
+from horovod_gq import GQConfig, num_levels
 from horovod_gq.buckets import Bucket
 from horovod_gq.collectives import Collectives
 from horovod_gq.config import UNCOMPRESSED
 from horovod_gq.exchange import Exchange, PlainExchange, QuantizedExchange
 from horovod_gq.timing import Timings
 from pipelines.parallel.formats.fp16 import Fp16Exchange
+from pipelines.parallel.patterns import Message, NamedShape, Number, bucket_rounds, float_sum, numel
+from pipelines.parallel.strategies.bases.bucketed import check_width
 
 NONE, HALF = "none", "fp16"
 Place = tuple[int, str]
@@ -33,6 +35,26 @@ class Group:
 def width_of(chosen: str) -> int:
     """Return the wire bits of a format's name as a bucket has them: GQ's, or `UNCOMPRESSED`."""
     return int(chosen.removeprefix("gq")) if chosen.startswith("gq") else UNCOMPRESSED
+
+
+def config_of(wire_bits: int, workers: int) -> GQConfig:
+    """Return the settings of a width: sums where it can carry those of all workers, else the other exchange."""
+    try:
+        num_levels(wire_bits, workers, "allreduce")
+    except ValueError:
+        check_width(wire_bits, workers, "scatter_reduce_allgather")
+        return GQConfig(wire_bits=wire_bits, exchange="scatter_reduce_allgather")
+    return GQConfig(wire_bits=wire_bits)
+
+
+def rounds_of(
+    chosen: str, tensors: Sequence[NamedShape], workers: int, configs: Mapping[int, GQConfig]
+) -> tuple[Message, ...]:
+    """Return the rounds of a bucket of these tensors in a format; `configs` are GQ's settings by width."""
+    if chosen == HALF:
+        return (float_sum(sum(numel(shape) for _, shape in tensors), Number.FP16),)
+    width = width_of(chosen)
+    return bucket_rounds(tensors, width, workers, configs.get(width, next(iter(configs.values()))))
 
 
 class FormatPool:

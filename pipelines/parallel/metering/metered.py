@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from horovod_gq.collectives import Collectives, Pending
+from pipelines.parallel.patterns import Collective
 
 
 def seconds_now(device: torch.device) -> float:
@@ -16,21 +17,6 @@ def seconds_now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-def ring_sum(workers: int) -> float:
-    """Bytes a worker sends for each byte of payload in a ring all-reduce (Patarasuk & Yuan 2009)."""
-    return 2 * (workers - 1) / workers
-
-
-def ring_gather(workers: int) -> float:
-    """As above in a ring all-gather: each worker's payload passes every link but one."""
-    return workers - 1
-
-
-def all_to_all(workers: int) -> float:
-    """As above in an all-to-all: a worker keeps its own row."""
-    return (workers - 1) / workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +30,7 @@ class StepCost:
     wire_bytes: int
     """Payload that the worker handed to the collectives, headers and scales included."""
     sent_bytes: float
-    """What of it, and of the others' payload, a ring makes the worker send."""
+    """What of it, and of the others' payload, the worker sends (`pipelines.parallel.patterns`)."""
 
 
 class CostMeter:
@@ -56,11 +42,11 @@ class CostMeter:
         self.wire_bytes = 0
         self.sent_bytes = 0.0
 
-    def count(self, tensor: torch.Tensor, sent_per_byte: float) -> None:
-        """Count a payload handed to a collective that makes a worker send so many bytes for each of it."""
+    def count(self, tensor: torch.Tensor, collective: Collective, workers: int) -> None:
+        """Count a payload handed to a collective of so many workers."""
         payload = tensor.numel() * tensor.element_size()
         self.wire_bytes += payload
-        self.sent_bytes += payload * sent_per_byte
+        self.sent_bytes += payload * collective.sent_per_byte(workers)
 
     @contextmanager
     def encoding(self) -> Iterator[None]:
@@ -120,7 +106,7 @@ class MeteredCompression:
         """Compress `tensor` with the inner compression, on the clock."""
         with self.meter.encoding():
             compressed, ctx = self.inner.compress(tensor)
-        self.meter.count(compressed, ring_sum(self.workers))
+        self.meter.count(compressed, Collective.SUM, self.workers)
         return compressed, ctx
 
     def decompress(self, tensor: torch.Tensor, ctx: Any) -> torch.Tensor:
@@ -150,15 +136,15 @@ class MeteredCollectives:
 
     def start_sum(self, tensor: torch.Tensor, name: str) -> MeteredPending:
         """Sum over the ranks, in place."""
-        self._meter.count(tensor, ring_sum(self.workers))
+        self._meter.count(tensor, Collective.SUM, self.workers)
         return MeteredPending(self._inner.start_sum(tensor, self._scope + name), self._meter)
 
     def start_all_to_all(self, tensor: torch.Tensor, name: str) -> MeteredPending:
         """Send row k of `tensor` [N, ...] to rank k; the result's row k came from rank k."""
-        self._meter.count(tensor, all_to_all(self.workers))
+        self._meter.count(tensor, Collective.ALL_TO_ALL, self.workers)
         return MeteredPending(self._inner.start_all_to_all(tensor, self._scope + name), self._meter)
 
     def start_all_gather(self, tensor: torch.Tensor, name: str) -> MeteredPending:
         """Gather `tensor` of every rank; the result is [N, ...] in the order of the ranks."""
-        self._meter.count(tensor, ring_gather(self.workers))
+        self._meter.count(tensor, Collective.ALL_GATHER, self.workers)
         return MeteredPending(self._inner.start_all_gather(tensor, self._scope + name), self._meter)

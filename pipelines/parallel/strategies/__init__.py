@@ -13,7 +13,7 @@ from pipelines.config.loader import from_mapping
 from pipelines.errors import UserError
 from pipelines.parallel.strategy import STRATEGIES, Strategy
 
-__all__ = ["STRATEGIES", "build_strategy"]
+__all__ = ["STRATEGIES", "build_strategy", "strategy_of"]
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -30,10 +30,17 @@ def build_strategy(method: str, params: Path) -> tuple[Strategy, dict[str, Any]]
         raise UserError(
             f"{params}: distributed.methods: {method!r} is no key of the section methods; keys: {known}"
         )
-    where = f"{params}: methods.{method}"
     entry = methods[method]
+    return strategy_of(entry, f"{params}: methods.{method}"), entry
+
+
+def strategy_of(entry: Any, where: str) -> Strategy:
+    """Build the strategy that an entry of the section `methods` describes; `where` is its place, for errors.
+
+    Raises UserError in one line on an unknown strategy or option.
+    """
     if not isinstance(entry, dict) or not isinstance(entry.get("strategy"), str):
         raise UserError(f"{where}.strategy: this key is missing; allowed: {', '.join(STRATEGIES)}")
     strategy = STRATEGIES[entry["strategy"]]
     given = {key: value for key, value in entry.items() if key != "strategy"}
-    return strategy(from_mapping(strategy.Options, given, where)), entry
+    return strategy(from_mapping(strategy.Options, given, where))

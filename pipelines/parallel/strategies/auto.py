@@ -7,18 +7,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from horovod_gq import GQConfig, num_levels
-from horovod_gq.buckets import Bucket, build_buckets
+from horovod_gq.buckets import DEFAULT_BUCKET_BYTES, Bucket, assign_buckets, build_buckets
 from horovod_gq.config import UNCOMPRESSED, WIRE_WIDTHS
 from horovod_gq.reducer import GradientReducer
 from horovod_gq.timing import Timings
 from horovod_gq.updates import SynchronousUpdate
 from pipelines.config import require
 from pipelines.parallel.formats.costs import agree, choose, fit, measure
-from pipelines.parallel.formats.pool import HALF, NONE, FormatPool, Group
+from pipelines.parallel.formats.pool import HALF, NONE, FormatPool, Group, config_of, rounds_of
 from pipelines.parallel.formats.trial import Trial
 from pipelines.parallel.metering.metered import CostMeter, StepCost, seconds_now
-from pipelines.parallel.strategies.bases.bucketed import check_width
+from pipelines.parallel.patterns import Exchange, NamedShape, Pattern, Start
 from pipelines.parallel.strategy import HOROVOD, STRATEGIES, Channel, Strategy
 
 
@@ -64,6 +63,34 @@ class Auto(Strategy):
 
     Options = AutoOptions
 
+    def pattern(self, tensors: Sequence[NamedShape], workers: int) -> Pattern:
+        """Return what the present choice sends; before there is one, fp32 buckets."""
+        return self._pattern_of(tensors, workers, self.choices)
+
+    def alternatives(self, tensors: Sequence[NamedShape], workers: int) -> list[Pattern]:
+        """Return the pattern of each format for all buckets, or of the choice where it was made."""
+        if self.choices:
+            return [self.pattern(tensors, workers)]
+        return [self._pattern_of(tensors, workers, [chosen] * len(tensors)) for chosen in self._formats()]
+
+    def _pattern_of(self, tensors: Sequence[NamedShape], workers: int, choices: Sequence[str]) -> Pattern:
+        """Return the pattern of fast-path buckets in these formats; that of small tensors stays in fp32."""
+        configs = {width: config_of(width, workers) for width in self.options.wire_bits}
+        place = {name: number for number, (name, _) in enumerate(tensors)}
+        exchanges = []
+        for number, (form, names) in enumerate(
+            assign_buckets(tensors, configs[max(configs)], DEFAULT_BUCKET_BYTES)
+        ):
+            members = tuple(place[name] for name in names)
+            chosen = choices[number] if choices and form.wire_bits != UNCOMPRESSED else NONE
+            rounds = rounds_of(chosen, [tensors[member] for member in members], workers, configs)
+            exchanges.append(Exchange(tensors=members, rounds=rounds))
+        return Pattern(exchanges=tuple(exchanges), start=Start.BACKWARD)
+
+    def _formats(self) -> list[str]:
+        """Return what may be chosen for a bucket, the least lossy first."""
+        return [NONE, HALF, *(f"gq{width}" for width in sorted(self.options.wire_bits, reverse=True))]
+
     def attach(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, channel: Channel = HOROVOD
     ) -> torch.optim.Optimizer:
@@ -75,7 +102,9 @@ class Auto(Strategy):
         self.steps = 0
         self.settled = True
         if self.link.workers > 1:
-            self.configs = {wire_bits: self._config_of(wire_bits) for wire_bits in self.options.wire_bits}
+            self.configs = {
+                wire_bits: config_of(wire_bits, self.link.workers) for wire_bits in self.options.wire_bits
+            }
             self.groups = self._group(model)
             self.pool = FormatPool(self.groups, self.configs, self.link, self.timings)
             self.plans: list[list[str]] = []
@@ -162,25 +191,15 @@ class Auto(Strategy):
                         view.add_(self.unsent[name])
             self.unsent = {}
 
-    def _config_of(self, wire_bits: int) -> GQConfig:
-        """Return the settings of a width: sums where it can carry those of all workers, else the other exchange."""
-        try:
-            num_levels(wire_bits, self.link.workers, "allreduce")
-        except ValueError:
-            check_width(wire_bits, self.link.workers, "scatter_reduce_allgather")
-            return GQConfig(wire_bits=wire_bits, exchange="scatter_reduce_allgather")
-        return GQConfig(wire_bits=wire_bits)
-
     def _group(self, model: nn.Module) -> list[Group]:
         """Fill buckets as GQ's fast path does; the buckets themselves are built for each choice."""
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         widths = sorted(self.options.wire_bits, reverse=True)
-        every = [NONE, HALF, *(f"gq{wire_bits}" for wire_bits in widths)]
         return [
             Group(
                 names=bucket.names,
                 parameters=bucket.parameters,
-                formats=[NONE] if bucket.wire_bits == UNCOMPRESSED else every,
+                formats=[NONE] if bucket.wire_bits == UNCOMPRESSED else self._formats(),
                 num_values=sum(parameter.numel() for parameter in bucket.parameters),
             )
             for bucket in build_buckets(named, self.configs[widths[0]], self.link, self.timings)

@@ -1,5 +1,6 @@
 """Deep gradient compression (Lin 2018): sparse gradients that keep their momentum."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,14 @@ from pipelines.errors import UserError
 from pipelines.parallel.compression.flat_gradients import split
 from pipelines.parallel.compression.momentum_correction import LocalMomentum
 from pipelines.parallel.compression.selection import sampled_largest
-from pipelines.parallel.compression.sparse import add_payloads, check_indices, entries_of, sparse_payload
+from pipelines.parallel.compression.sparse import (
+    add_payloads,
+    check_indices,
+    entries_of,
+    sparse_bytes,
+    sparse_payload,
+)
+from pipelines.parallel.patterns import numel
 from pipelines.parallel.strategies.bases.gathered import GatheredStrategy, load_tensors
 from pipelines.parallel.strategy import HOROVOD, STRATEGIES, Channel
 
@@ -67,6 +75,10 @@ class Dgc(GatheredStrategy):
         if not isinstance(optimizer, torch.optim.SGD):
             raise UserError(f"dgc: momentum correction needs SGD, not {type(optimizer).__name__}")
         return super().attach(model, optimizer, channel)
+
+    def payload_bytes(self, large: Sequence[tuple[int, ...]], /) -> int:
+        """Eight bytes for each of the values sent, after the warm-up."""
+        return sparse_bytes(sum(entries_of(numel(shape), self.options.density) for shape in large))
 
     def prepare(self) -> None:
         """Allocate u, fp32 of all tensors, and v, fp32 of the large ones."""

@@ -1,5 +1,6 @@
 """Synchronous data parallelism with gradient quantization (GQ) and error feedback."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 from horovod_gq import GQ, GQConfig
 from pipelines.config import choice, require
 from pipelines.parallel.metering.metered import Compression, StepCost
+from pipelines.parallel.patterns import Message, NamedShape, Pattern, gq_tensor
 from pipelines.parallel.strategies.bases.bucketed import BucketedStrategy, check_width
 from pipelines.parallel.strategies.bases.gq_options import GqOptions as CommonGqOptions
 from pipelines.parallel.strategies.bases.per_tensor import PerTensorStrategy
@@ -40,6 +42,15 @@ class GqOptions(CommonGqOptions):
 class StockGq(PerTensorStrategy):
     """Sums packed integers, tensor by tensor."""
 
+    def message(self, tensor: NamedShape, /) -> Message:
+        """Return a sum of packed words, or of fp32 values where the tensor is small."""
+        return gq_tensor(tensor, self.options.config)
+
+    def pattern(self, tensors: Sequence[NamedShape], workers: int) -> Pattern:
+        """One message a tensor; raises UserError where the width cannot carry the workers."""
+        check_width(self.options.wire_bits, workers, self.options.exchange)
+        return super().pattern(tensors, workers)
+
     def make_compression(self, model: nn.Module, /) -> tuple[Compression, Any]:
         """Bind a GQ compression to `model`; it divides by the number of workers itself, hence Sum."""
         check_width(self.options.wire_bits, hvd.size(), self.options.exchange)
@@ -59,8 +70,8 @@ class BucketedGq(BucketedStrategy):
     """Sums packed integers, bucket by bucket."""
 
     def settings(self) -> tuple[GQConfig, dict[str, Any]]:
-        """Return the settings of GQ; the mode is the synchronous one."""
-        return self.options.config, {}
+        """Return the settings of GQ; the mode is the synchronous one, with a bucket a tensor for the path `stock`."""
+        return self.options.config, {"bucket_bytes": 4} if self.options.path == "stock" else {}
 
 
 @STRATEGIES.register("gq")
@@ -76,9 +87,15 @@ class Gq(Strategy):
         self, model: nn.Module, optimizer: torch.optim.Optimizer, channel: Channel = HOROVOD
     ) -> torch.optim.Optimizer:
         """Wrap `optimizer` in the chosen path's."""
-        stock = self.options.path == "stock" and channel.collectives is None
-        self.exchange: Strategy = StockGq(self.options) if stock else BucketedGq(self.options)
+        self.exchange = self._path() if channel.collectives is None else BucketedGq(self.options)
         return self.exchange.attach(model, optimizer, channel)
+
+    def pattern(self, tensors: Sequence[NamedShape], workers: int) -> Pattern:
+        """Return the pattern of the chosen path."""
+        return self._path().pattern(tensors, workers)
+
+    def _path(self) -> Strategy:
+        return StockGq(self.options) if self.options.path == "stock" else BucketedGq(self.options)
 
     def wait(self) -> None:
         """Wait for the sums."""

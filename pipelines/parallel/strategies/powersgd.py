@@ -1,12 +1,14 @@
 """PowerSGD: low-rank gradients by one step of subspace iteration (Vogels 2019)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from pipelines.config import require
-from pipelines.parallel.compression.flat_gradients import split
+from pipelines.parallel.compression.flat_gradients import is_compressed, split
+from pipelines.parallel.patterns import Exchange, NamedShape, Pattern, Start, float_sum, numel
 from pipelines.parallel.strategies.bases.flat import FlatStrategy
 from pipelines.parallel.strategies.bases.gathered import load_tensors
 from pipelines.parallel.strategy import STRATEGIES
@@ -58,6 +60,21 @@ class Powersgd(FlatStrategy):
     """
 
     Options = PowersgdOptions
+
+    def pattern(self, tensors: Sequence[NamedShape], workers: int) -> Pattern:  # noqa: ARG002 - the same for all
+        """Sum the small tensors and a status in fp32; beside them all P, then all Q."""
+        shapes = [shape for _, shape in tensors]
+        small = tuple(number for number, shape in enumerate(shapes) if not is_compressed(shape))
+        large = tuple(number for number, shape in enumerate(shapes) if is_compressed(shape))
+        sizes = [(shapes[n][0], numel(shapes[n]) // shapes[n][0]) for n in large]
+        ranks = [min(self.options.rank, *size) for size in sizes]
+        factors = [sum(r * size[side] for size, r in zip(sizes, ranks, strict=True)) for side in (0, 1)]
+        status_too = sum(numel(shapes[n]) for n in small) + 1
+        exchanges = (
+            Exchange(tensors=small, rounds=(float_sum(status_too),)),
+            Exchange(tensors=large, rounds=tuple(float_sum(count) for count in factors)),
+        )
+        return Pattern(exchanges=exchanges, start=Start.STEP)
 
     def prepare(self) -> None:
         """Allocate the residual, P and Q, and draw the first Q."""

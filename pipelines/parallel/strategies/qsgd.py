@@ -1,12 +1,13 @@
 """QSGD: stochastic quantization to s levels (Alistarh 2017)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from pipelines.config import choice, require
-from pipelines.parallel.compression.packing import pack, unpack
+from pipelines.parallel.compression.packing import pack, packed_bytes, unpack
 from pipelines.parallel.compression.rounding import stochastic_levels
 from pipelines.parallel.compression.scale_groups import (
     BucketGroups,
@@ -14,6 +15,7 @@ from pipelines.parallel.compression.scale_groups import (
     TensorGroups,
     inverse_or_zero,
 )
+from pipelines.parallel.patterns import FLOAT_BYTES, numel
 from pipelines.parallel.strategies.bases.gathered import RandomStrategy, as_bytes
 from pipelines.parallel.strategy import STRATEGIES
 
@@ -56,6 +58,12 @@ class Qsgd(RandomStrategy):
 
     Options = QsgdOptions
 
+    def payload_bytes(self, large: Sequence[tuple[int, ...]], /) -> int:
+        """Count a norm a bucket, and packed levels."""
+        num_values, size = sum(numel(shape) for shape in large), self.options.bucket_size
+        num_norms = len(large) if size is None else -(-num_values // size)
+        return FLOAT_BYTES * num_norms + packed_bytes(num_values, self.level_bits)
+
     def prepare(self) -> None:
         """Allocate the draws and the level numbers, 1 byte a value."""
         super().prepare()
@@ -64,8 +72,13 @@ class Qsgd(RandomStrategy):
         self.groups: ScaleGroups = (
             TensorGroups(self.gradients.shapes) if size is None else BucketGroups(num_values, size)
         )
-        self.bits = (2 * self.options.levels).bit_length()
+        self.bits = self.level_bits
         self.symbols = torch.empty(num_values, dtype=torch.uint8, device=self.draws.device)
+
+    @property
+    def level_bits(self) -> int:
+        """Bits of a number from 0 to 2 s."""
+        return int(2 * self.options.levels).bit_length()
 
     def encode(self, large: torch.Tensor, /) -> torch.Tensor:
         """Round each value to a level of its bucket; overwrites `large`."""

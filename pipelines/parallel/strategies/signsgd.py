@@ -1,10 +1,13 @@
 """signSGD with majority vote (Bernstein 2018) and error feedback (Karimireddy 2019)."""
 
+from collections.abc import Sequence
+
 import torch
 
 from pipelines.errors import UserError
-from pipelines.parallel.compression.packing import pack, unpack
+from pipelines.parallel.compression.packing import pack, packed_bytes, unpack
 from pipelines.parallel.compression.scale_groups import TensorGroups
+from pipelines.parallel.patterns import FLOAT_BYTES, numel
 from pipelines.parallel.strategies.bases.gathered import FeedbackStrategy, as_bytes
 from pipelines.parallel.strategy import STRATEGIES
 
@@ -20,6 +23,10 @@ class Signsgd(FeedbackStrategy):
     the ranks' a times the sign of the sum of their signs (Bernstein 2018, algorithm 3), 0 in a draw; and
     e = p - a sgn(p). With two ranks of equal a that is the average of what they sent.
     """
+
+    def payload_bytes(self, large: Sequence[tuple[int, ...]], /) -> int:
+        """Count a scale a tensor, and a bit a value."""
+        return FLOAT_BYTES * len(large) + packed_bytes(sum(numel(shape) for shape in large), 1)
 
     def prepare(self) -> None:
         """Allocate the residual, a buffer of its size, and sign bits and votes, 1 byte a value each."""

@@ -1,6 +1,7 @@
 """Stale synchronous parallel (Ho 2013): workers run ahead of the sums, by a bounded number of steps."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 
 from horovod_gq.collectives import Pending
 from pipelines.config import require
+from pipelines.parallel.patterns import NamedShape, Pattern, flat, float_sum, numel
 from pipelines.parallel.strategies.bases.flat import FlatStrategy
 from pipelines.parallel.strategy import STRATEGIES
 
@@ -46,6 +48,11 @@ class Ssp(FlatStrategy):
 
     Options = SspOptions
     compress = False
+
+    def pattern(self, tensors: Sequence[NamedShape], workers: int) -> Pattern:  # noqa: ARG002 - the same for all
+        """One fp32 sum of all gradients and a status, applied `staleness` steps later."""
+        total = sum(numel(shape) for _, shape in tensors) + 1
+        return flat(tensors, float_sum(total), staleness=self.options.staleness)
 
     def prepare(self) -> None:
         """Allocate a buffer for each sum under way, fp32 [parameters]."""

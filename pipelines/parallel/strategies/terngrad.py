@@ -1,6 +1,7 @@
 """TernGrad: ternary gradients (Wen 2017)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,9 +9,10 @@ import torch
 from pipelines.config import require
 from pipelines.errors import UserError
 from pipelines.parallel.compression.flat_gradients import split
-from pipelines.parallel.compression.packing import pack, unpack
+from pipelines.parallel.compression.packing import pack, packed_bytes, unpack
 from pipelines.parallel.compression.rounding import stochastic_levels
 from pipelines.parallel.compression.scale_groups import TensorGroups, inverse_or_zero
+from pipelines.parallel.patterns import FLOAT_BYTES, Message, byte_gather, numel
 from pipelines.parallel.strategies.bases.gathered import RandomStrategy
 from pipelines.parallel.strategy import STRATEGIES
 
@@ -48,6 +50,14 @@ class Terngrad(RandomStrategy):
     """
 
     Options = TerngradOptions
+
+    def payload_bytes(self, large: Sequence[tuple[int, ...]], /) -> int:
+        """Two bits a value; the scales have a round of their own."""
+        return packed_bytes(sum(numel(shape) for shape in large), BITS)
+
+    def rounds(self, large: Sequence[tuple[int, ...]], /) -> tuple[Message, ...]:
+        """Return the gather of the tensors' maxima."""
+        return (byte_gather(FLOAT_BYTES * len(large)),)
 
     def prepare(self) -> None:
         """Allocate the draws, the ternary numbers and their sum, 1 byte a value each."""

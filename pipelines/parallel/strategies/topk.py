@@ -1,12 +1,20 @@
 """Top-k sparsification with error feedback (Stich 2018, "Sparsified SGD with memory"; Aji and Heafield 2017)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from pipelines.config import require
 from pipelines.parallel.compression.selection import largest
-from pipelines.parallel.compression.sparse import add_payloads, check_indices, entries_of, sparse_payload
+from pipelines.parallel.compression.sparse import (
+    add_payloads,
+    check_indices,
+    entries_of,
+    sparse_bytes,
+    sparse_payload,
+)
+from pipelines.parallel.patterns import numel
 from pipelines.parallel.strategies.bases.gathered import FeedbackStrategy
 from pipelines.parallel.strategy import STRATEGIES
 
@@ -31,6 +39,10 @@ class Topk(FeedbackStrategy):
     """
 
     Options = TopkOptions
+
+    def payload_bytes(self, large: Sequence[tuple[int, ...]], /) -> int:
+        """Eight bytes for each of the values sent."""
+        return sparse_bytes(entries_of(sum(numel(shape) for shape in large), self.options.density))
 
     def prepare(self) -> None:
         """Allocate the residual and the magnitudes, fp32 [n]."""

@@ -37,7 +37,9 @@ def test_a_link_moves_its_bandwidth_in_a_second() -> None:
 
 
 def test_measured_rows_use_the_local_step_of_the_same_run() -> None:
-    rows = speedup_rows([run("sdp", 0.25, 0.05, 1e6), run("gq4", 0.5, 0.05, 1.25e5, encode=0.1)], CONFIG)
+    rows = speedup_rows(
+        [run("sdp", 0.25, 0.05, 1e6), run("gq4", 0.5, 0.05, 1.25e5, encode=0.1)], CONFIG, None
+    )
     measured = {row["method"]: row for row in rows if row["source"] == "measured"}
     assert measured["sdp"]["acceleration_ratio"] == pytest.approx(2 * 0.2 / 0.25, rel=1e-12)
     # Compression that loses is reported as losing.
@@ -48,7 +50,9 @@ def test_measured_rows_use_the_local_step_of_the_same_run() -> None:
 
 
 def test_a_predicted_step_is_the_measured_one_and_the_time_on_the_link() -> None:
-    rows = speedup_rows([run("sdp", 0.25, 0.05, 1.25e7), run("gq4", 0.35, 0.05, 1.25e6, encode=0.1)], CONFIG)
+    rows = speedup_rows(
+        [run("sdp", 0.25, 0.05, 1.25e7), run("gq4", 0.35, 0.05, 1.25e6, encode=0.1)], CONFIG, None
+    )
     predicted = {row["method"]: row for row in rows if row["source"] == "predicted"}
     assert predicted["sdp"]["step_seconds"] == pytest.approx(0.25 + 1.0, rel=1e-12)
     assert predicted["sdp"]["communication_seconds"] == pytest.approx(0.05 + 1.0, rel=1e-12)
@@ -60,7 +64,7 @@ def test_a_predicted_step_is_the_measured_one_and_the_time_on_the_link() -> None
 def test_no_link_makes_a_step_faster_than_the_measured_one() -> None:
     # A slow sum in memory: its time does not vanish on a link, however fast.
     config = SpeedupConfig(reference="sdp", links_mbit_per_second=(100.0, 1e4, 1e9))
-    steps = [row["step_seconds"] for row in speedup_rows([run("sdp", 0.25, 0.15, 1e6)], config)]
+    steps = [row["step_seconds"] for row in speedup_rows([run("sdp", 0.25, 0.15, 1e6)], config, None)]
     assert min(steps) == steps[0]
     assert steps[-1] == pytest.approx(0.25, rel=1e-6)
 
@@ -69,4 +73,4 @@ def test_a_reference_that_was_not_run_is_named() -> None:
     with pytest.raises(
         UserError, match=r"speedup\.reference: 'sdp' was not run for densenet50; methods run: gq4"
     ):
-        speedup_rows([run("gq4", 0.5, 0.05, 1.25e5)], CONFIG)
+        speedup_rows([run("gq4", 0.5, 0.05, 1.25e5)], CONFIG, None)

@@ -1,6 +1,7 @@
 """GQ through its fast path `horovod_gq.DistributedOptimizer`: flat buckets, sent while backward still runs."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,8 +9,10 @@ import torch
 from torch import nn
 
 from horovod_gq import DistributedOptimizer, GQConfig, num_levels
+from horovod_gq.buckets import DEFAULT_BUCKET_BYTES
 from pipelines.errors import UserError
 from pipelines.parallel.metering.metered import CostMeter, StepCost
+from pipelines.parallel.patterns import Apply, NamedShape, Pattern, bucketed
 from pipelines.parallel.strategy import HOROVOD, Channel, Strategy
 
 
@@ -33,6 +36,19 @@ class BucketedStrategy(Strategy):
     @abstractmethod
     def settings(self) -> tuple[GQConfig, dict[str, Any]]:
         """Return the settings of GQ and the mode, as keywords of `horovod_gq.DistributedOptimizer`."""
+
+    def pattern(self, tensors: Sequence[NamedShape], workers: int) -> Pattern:
+        """Buckets by width, in the mode of the fast path."""
+        config, mode = self.settings()
+        check_width(config.wire_bits, workers, config.exchange)
+        return bucketed(
+            tensors,
+            workers,
+            config,
+            bucket_bytes=mode.get("bucket_bytes", DEFAULT_BUCKET_BYTES),
+            apply=Apply.MODULE if mode.get("update") == "layerwise" else Apply.STEP,
+            interval=mode.get("averaging_interval", 1),
+        )
 
     def attach(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, channel: Channel = HOROVOD

@@ -1,10 +1,13 @@
 """Peers whose messages cannot be summed: every worker gathers the messages of all and decodes them in rank order."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from pipelines.parallel.compression.flat_gradients import is_compressed
+from pipelines.parallel.patterns import FLOAT_BYTES, Message, NamedShape, Pattern, byte_gather, flat, numel
 from pipelines.parallel.strategies.bases.flat import FlatStrategy
 
 ALIGNMENT = 4
@@ -26,6 +29,21 @@ class GatheredStrategy(FlatStrategy):
 
     Every worker decodes the messages of all ranks in the same order, so the replicas stay identical.
     """
+
+    @abstractmethod
+    def payload_bytes(self, large: Sequence[tuple[int, ...]], /) -> int:
+        """Return the bytes of the payload for large tensors of these shapes, in the steady state."""
+
+    def rounds(self, large: Sequence[tuple[int, ...]], /) -> tuple[Message, ...]:  # noqa: ARG002
+        """Return the messages that go before the one of small tensors and payload; most have none."""
+        return ()
+
+    def pattern(self, tensors: Sequence[NamedShape], workers: int) -> Pattern:  # noqa: ARG002 - the same for all
+        """One byte message after the backward pass."""
+        large = [shape for _, shape in tensors if is_compressed(shape)]
+        small = sum(numel(shape) for _, shape in tensors if not is_compressed(shape)) + 1
+        message = byte_gather(FLOAT_BYTES * small + padded_bytes(self.payload_bytes(large)))
+        return flat(tensors, *self.rounds(large), message)
 
     @abstractmethod
     def encode(self, large: torch.Tensor, /) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Synchronous data parallelism with one sum a gradient tensor, and some compression of it."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import horovod.torch as hvd
@@ -9,6 +10,7 @@ from torch import nn
 
 from horovod_gq.collectives import Collectives
 from pipelines.parallel.metering.metered import Compression, CostMeter, MeteredCompression, StepCost
+from pipelines.parallel.patterns import Message, NamedShape, Pattern, per_tensor
 from pipelines.parallel.strategy import HOROVOD, Channel, Strategy
 
 
@@ -17,6 +19,14 @@ class PerTensorStrategy(Strategy):
 
     With other collectives than Horovod's the same sums are made one tensor after another.
     """
+
+    @abstractmethod
+    def message(self, tensor: NamedShape, /) -> Message:
+        """Return the message of one tensor in the steady state."""
+
+    def pattern(self, tensors: Sequence[NamedShape], workers: int) -> Pattern:  # noqa: ARG002 - the same for all
+        """One message a tensor, as the gradients come."""
+        return per_tensor(tensors, self.message)
 
     @abstractmethod
     def make_compression(self, model: nn.Module, /) -> tuple[Compression, Any]:

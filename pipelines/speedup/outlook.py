@@ -1,0 +1,102 @@
+"""The outlook of the speed-up stage: simulated rows and figures for networks and numbers of workers beyond ours."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pipelines.results import Row, write_json
+from pipelines.speedup.calibration import Calibration, load_calibration
+from pipelines.speedup.calibration.store import load_trace, traced_models
+from pipelines.speedup.forecast import machine_for
+from pipelines.speedup.scaling import crossover_rows, scaling_rows
+from pipelines.speedup.scaling_figures import draw_crossover, draw_scaling, draw_validation
+from pipelines.speedup.trace import Trace
+
+FIGURES = ("scaling_acceleration", "scaling_epoch", "crossover", "prediction_errors")
+CYCLE_SECONDS = 1e-3
+"""Horovod's default period."""
+CROSSOVER_MBIT = (10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
+CROSSOVER_METHODS = (
+    "sdp",
+    "sdp_fp16",
+    "gq16_bucketed",
+    "gq8_bucketed",
+    "gq4_bucketed",
+    "gq4_scatter",
+    "gq2",
+    "powersgd",
+    "topk",
+    "dgc",
+    "qsgd",
+    "terngrad",
+    "signsgd",
+)
+"""Methods that apply in every step the average of its own gradients."""
+SAMPLES_PER_EPOCH = 50_000
+"""Of CIFAR-10, the study's data set: for epochs of models that were not trained here."""
+
+
+def write_outlook(
+    runs: Sequence[Row], measured: Sequence[Row], links_mbit: Sequence[float], results: Path
+) -> list[Path]:
+    """Simulate 1 to 1,024 workers of the models that have a trace; return the figures that were written.
+
+    Writes in `results`: scaling.json and crossover.json (flat rows, `source: simulated`), and the `FIGURES`. `runs` are
+    rows of the distributed runs: the step of one worker is theirs. Where none of their models has a committed
+    trace, all models with one are simulated as they were recorded. `measured` are the measured rows of the speed-up.
+    """
+    calibration = load_calibration()
+    machine = machine_for(calibration, "gloo", CYCLE_SECONDS)
+    traces = traces_of(runs)
+    samples = {run["model"]: samples_per_epoch(run) for run in runs}
+    scaling = [
+        row
+        for trace in traces
+        for row in scaling_rows(trace, links_mbit, machine, samples.get(trace.model, SAMPLES_PER_EPOCH))
+    ]
+    crossover = [
+        row for trace in traces for row in crossover_rows(trace, CROSSOVER_METHODS, CROSSOVER_MBIT, machine)
+    ]
+    write_json(results / "scaling.json", scaling)
+    write_json(results / "crossover.json", crossover)
+    return draw_outlook(scaling, crossover, measured, calibration, results / "figures")
+
+
+def draw_outlook(
+    scaling: Sequence[Row],
+    crossover: Sequence[Row],
+    measured: Sequence[Row],
+    calibration: Calibration,
+    folder: Path,
+) -> list[Path]:
+    """Draw the `FIGURES` into `folder` and return their paths."""
+    paths = [folder / f"{name}.png" for name in FIGURES]
+    ratio = "acceleration ratio"
+    draw_scaling(scaling, measured, "acceleration_ratio", ratio, paths[0])
+    draw_scaling(scaling, measured, "epoch_seconds", "seconds per epoch", paths[1])
+    draw_crossover(crossover, paths[2])
+    draw_validation(calibration.validation, paths[3])
+    return paths
+
+
+def traces_of(runs: Sequence[Row]) -> list[Trace]:
+    """Return the traces of the runs' models, with the step of one worker and the batch of the runs.
+
+    Codecs stay as recorded: a larger batch does not lengthen them.
+    """
+    known = traced_models()
+    by_model = {run["model"]: run for run in runs if run["model"] in known}
+    if not by_model:
+        return [load_trace(model) for model in known]
+    return [
+        replace(
+            load_trace(model).scaled_to(run["local_step_seconds_median"], codecs=False),
+            batch_size=run["batch_size_per_worker"],
+        )
+        for model, run in by_model.items()
+    ]
+
+
+def samples_per_epoch(run: Row) -> float:
+    """Return how many samples all workers of a run see in an epoch."""
+    return float(run["steps"] / run["epochs"] * run["workers"] * run["batch_size_per_worker"])

@@ -1,0 +1,149 @@
+"""Communication patterns: every registered strategy's bytes against what its own messages weigh."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from horovod_gq import GQ, GQConfig
+from pipelines.config import load_yaml
+from pipelines.parallel.patterns import Apply, Collective, NamedShape, Pattern, Start, gq_tensor
+from pipelines.parallel.strategies import build_strategy
+from pipelines.parallel.strategy import STRATEGIES, Strategy
+from pipelines.parallel.virtual_cluster import run_workers
+from tests.imports import ROOT
+
+PARAMS = ROOT / "params.yaml"
+METHODS: dict[str, Any] = load_yaml(PARAMS)["methods"]
+STOCK = ("gq4", "gq8")
+"""Their messages have no virtual form: they need Horovod's own optimizer."""
+STEPS = 5  # dgc's warm-up has four
+
+
+class Net(nn.Module):
+    """Tensors of several sizes: small ones, odd ones, and more than one of GQ's buckets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(37, 63)
+        self.norm = nn.BatchNorm1d(63)
+        self.wide = nn.Linear(63, 9001)
+        self.last = nn.Linear(9001, 11)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.last(self.wide(self.norm(self.first(images))))
+        return result
+
+
+def shapes_of(model: nn.Module) -> list[NamedShape]:
+    return [(name, tuple(p.shape)) for name, p in model.named_parameters() if p.requires_grad]
+
+
+def pattern_of(method: str, workers: int) -> Pattern:
+    strategy, _ = build_strategy(method, PARAMS)
+    return strategy.pattern(shapes_of(Net()), workers)
+
+
+def metered_bytes(method: str, workers: int) -> tuple[float, float]:
+    """Return the payload and the sent bytes of the last whole interval, per step, on rank 0."""
+
+    def work(link: Any) -> tuple[float, float]:
+        torch.manual_seed(0)
+        model = Net()
+        strategy, _ = build_strategy(method, PARAMS)
+        if method == "auto":
+            strategy.options = type(strategy.options)(**{**vars(strategy.options), "measured_steps": 100})
+        optimizer = strategy.attach(model, torch.optim.SGD(model.parameters(), lr=1e-6), collectives=link)
+        window = strategy.steps_per_exchange
+        for step in range(STEPS * window):
+            if step == (STEPS - 1) * window:
+                strategy.step_cost()
+            optimizer.zero_grad()
+            model(torch.ones(4, 37) * torch.arange(4.0)[:, None]).square().mean().backward()
+            strategy.wait()
+            strategy.update()
+        cost = strategy.step_cost()
+        strategy.flush()
+        return cost.wire_bytes / window, cost.sent_bytes / window
+
+    return run_workers(workers, work)[0]
+
+
+def test_every_registered_strategy_has_a_method_and_so_a_tested_pattern() -> None:
+    assert {entry["strategy"] for entry in METHODS.values()} == set(STRATEGIES)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in STOCK])
+def test_a_pattern_has_the_bytes_that_its_strategy_sends(method: str, workers: int) -> None:
+    pattern = pattern_of(method, workers)
+    wire, sent = metered_bytes(method, workers)
+    assert pattern.wire_bytes() == wire
+    assert pattern.sent_bytes(workers) == pytest.approx(sent, rel=1e-12)
+
+
+@pytest.mark.parametrize("wire_bits", [4, 8, 16])
+def test_the_stock_path_has_the_bytes_of_its_compression(wire_bits: int) -> None:
+    gq = GQ(GQConfig(wire_bits=wire_bits), workers=2).bind(Net())
+    messages = [gq_tensor(tensor, gq.config).num_bytes for tensor in shapes_of(Net())]
+    assert sum(messages) == gq.wire_bytes_per_step()
+
+
+def test_every_tensor_travels_once() -> None:
+    for method in METHODS:
+        if method in STOCK:
+            continue
+        members = [number for each in pattern_of(method, 2).exchanges for number in each.tensors]
+        assert sorted(members) == list(range(len(shapes_of(Net())))), method
+
+
+def test_modes() -> None:
+    assert pattern_of("gq4_layerwise", 2).apply is Apply.MODULE
+    assert pattern_of("gq4_interval", 2).interval == 4
+    assert pattern_of("ssp", 2).staleness == 2
+    assert pattern_of("gq4_bucketed", 2).start is Start.BACKWARD
+    assert pattern_of("topk", 2).start is Start.STEP
+    rounds = pattern_of("gq4_scatter", 2).exchanges[0].rounds
+    assert [message.collective for message in rounds] == [Collective.ALL_TO_ALL, Collective.ALL_GATHER]
+
+
+def test_auto_chooses_among_the_bytes_of_every_format() -> None:
+    strategy, _ = build_strategy("auto", PARAMS)
+    shapes = shapes_of(Net())
+    plain, half, *widths = strategy.alternatives(shapes, 2)
+    assert widths == [
+        pattern_of(name, 2) for name in ("gq16_bucketed", "gq8_bucketed", "gq4_bucketed", "gq2")
+    ]
+    large = sum(p.numel() for p in Net().parameters() if p.dim() > 1 and p.numel() >= 1024)
+    # Nine canary values a message in fp32, none in fp16; the small tensors stay in fp32.
+    num_large = len(plain.exchanges) - 1
+    assert plain.wire_bytes() - half.wire_bytes() == 2 * large + 36 * num_large
+    strategy.choices = ["gq4", "gq4", "gq4", "gq4"]
+    assert [p.wire_bytes() for p in strategy.alternatives(shapes, 2)] == [
+        pattern_of("gq4_bucketed", 2).wire_bytes()
+    ]
+
+
+def test_the_sweep_counted_what_the_patterns_say() -> None:
+    """All committed rows: the expected bytes were metered then, and follow from the patterns now."""
+    from pipelines.config import load_section
+    from pipelines.models import build_model
+    from pipelines.models.config import DenseNetConfig
+
+    rows = [row for row in json.loads(Path(ROOT / "results/sweep.json").read_text()) if row["workers"] > 1]
+    densenet = load_section(DenseNetConfig, "densenet", PARAMS)
+    shapes = {
+        name: shapes_of(
+            build_model(name, num_channels=1, num_classes=10, image_size=8, densenet=densenet, seed=1)
+        )
+        for name in {row["model"] for row in rows}
+    }
+    for row in rows:
+        strategy: Strategy = build_strategy(row["method"], PARAMS)[0]
+        strategy.choices = row["choices"]
+        sent = strategy.pattern(shapes[row["model"]], row["workers"]).sent_bytes(row["workers"])
+        assert sent == pytest.approx(row["wire_bytes_expected_per_step"], rel=1e-12), row["method"]
+    assert len(rows) > 200
