@@ -1,5 +1,6 @@
-"""How a stage's command line ends: user errors in one line, an interrupt without a traceback."""
+"""How a stage's command line begins and ends: no stray options, user errors and interrupts in one line each."""
 
+import argparse
 import sys
 import warnings
 from collections.abc import Callable
@@ -13,6 +14,11 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, the shell's convention
 INTERRUPTED = "interrupted: checkpoints and finished stages are kept; the same command goes on from there"
 # The plugin's own text lists every parameter and knows no recipe; the flat strategies say the same.
 NON_FINITE = "a gradient is not finite on at least one worker; lower recipe.learning_rate or check the data"
+
+
+def take_no_arguments(stage: str, description: str | None) -> None:
+    """Read the command line of a stage that has no options: `--help` explains it, all else ends in status 2."""
+    argparse.ArgumentParser(prog=f"python -m stages.{stage}", description=description).parse_args()
 
 
 def run_stage(main: Callable[[], None]) -> None:

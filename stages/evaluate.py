@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.data import load_prepared
-from pipelines.entry import run_stage
+from pipelines.entry import run_stage, take_no_arguments
 from pipelines.evaluation import EvaluateConfig, evaluate
 from pipelines.tracking import TrackingConfig, open_run
 from pipelines.training import BaselineConfig, TrainConfig
@@ -12,6 +12,7 @@ from pipelines.training import BaselineConfig, TrainConfig
 
 def main() -> None:
     """Evaluate the DenseNets of `train.depths` and the models of `baseline.models`."""
+    take_no_arguments("evaluate", __doc__)
     config = load_section(EvaluateConfig, "evaluate", DEFAULT_PATH)
     tracking = load_section(TrackingConfig, "tracking", DEFAULT_PATH)
     depths = load_section(TrainConfig, "train", DEFAULT_PATH).depths

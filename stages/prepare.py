@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.data import PrepareConfig
 from pipelines.data.preparation import prepare
-from pipelines.entry import run_stage
+from pipelines.entry import run_stage, take_no_arguments
 from pipelines.results import write_json
 from pipelines.tracking import TrackingConfig, open_run
 
@@ -17,6 +17,7 @@ SUMMARY = Path("results/prepare.json")
 
 def main() -> None:
     """Write FOLDER, FIGURE and SUMMARY."""
+    take_no_arguments("prepare", __doc__)
     config = load_section(PrepareConfig, "prepare", DEFAULT_PATH)
     tracking = load_section(TrackingConfig, "tracking", DEFAULT_PATH)
     with open_run(tracking, "prepare", None, {"seed": config.seed}) as tracker:

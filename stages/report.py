@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from pipelines.config import DEFAULT_PATH, load_section
-from pipelines.entry import run_stage
+from pipelines.entry import run_stage, take_no_arguments
 from pipelines.report import build_report
 from pipelines.tracking import TrackingConfig, open_run
 
 
 def main() -> None:
     """Build results/report.html from the files under results/."""
+    take_no_arguments("report", __doc__)
     tracking = load_section(TrackingConfig, "tracking", DEFAULT_PATH)
     page = Path("results/report.html")
     with open_run(tracking, "report", None, {}) as tracker:

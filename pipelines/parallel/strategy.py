@@ -4,6 +4,7 @@ A strategy is one module in `pipelines.parallel.strategies` with a class registe
 frozen dataclass `Options` for its parameters. The worker knows this interface only.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import nn
 from horovod_gq.collectives import Collectives
 from pipelines.config import load_yaml
 from pipelines.config.loader import from_mapping
+from pipelines.config.show import show, show_key
 from pipelines.errors import UserError
 from pipelines.registry import Registry
 
@@ -110,6 +112,9 @@ class Strategy(ABC):
             raise ValueError(f"{type(self).__name__} keeps no state, yet got the keys {sorted(state)}")
 
 
+METHOD_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""A method's name is part of the names of its files."""
+
 STRATEGIES: Registry[type[Strategy]] = Registry("parallel strategy", "methods.*.strategy")
 
 
@@ -118,14 +123,23 @@ def build_strategy(method: str, params: Path) -> tuple[Strategy, dict[str, Any]]
 
     Returns the strategy and the entry. Raises UserError in one line on an unknown method, strategy or option.
     """
-    methods = load_yaml(params).get("methods")
+    return strategy_of(load_yaml(params), method, params)
+
+
+def strategy_of(document: dict[str, Any], method: Any, params: Path) -> tuple[Strategy, dict[str, Any]]:
+    """Do the same with the `document` that `load_yaml` read from `params`."""
+    methods = document.get("methods")
     if not isinstance(methods, dict) or method not in methods:
-        known = ", ".join(map(str, methods)) if isinstance(methods, dict) else "none"
+        known = ", ".join(map(show_key, methods)) if isinstance(methods, dict) else "none"
         raise UserError(
-            f"{params}: distributed.methods: {method!r} is no key of the section methods; keys: {known}"
+            f"{params}: distributed.methods: {show(method)} is no key of the section methods; keys: {known}"
         )
-    where = f"{params}: methods.{method}"
+    where = f"{params}: methods.{show_key(method)}"
     entry = methods[method]
+    if not isinstance(method, str) or METHOD_PATTERN.fullmatch(method) is None:
+        raise UserError(
+            f"{where}: this key is not allowed; allowed: letters, digits, _ and - (it names files)"
+        )
     if not isinstance(entry, dict) or not isinstance(entry.get("strategy"), str):
         raise UserError(f"{where}.strategy: this key is missing; allowed: {', '.join(STRATEGIES)}")
     strategy = STRATEGIES[entry["strategy"]]

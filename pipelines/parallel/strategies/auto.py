@@ -15,7 +15,8 @@ from horovod_gq.config import UNCOMPRESSED, WIRE_WIDTHS
 from horovod_gq.reducer import GradientReducer
 from horovod_gq.timing import Timings
 from horovod_gq.updates import SynchronousUpdate
-from pipelines.config import require
+from pipelines.config import number, require, whole
+from pipelines.config.validate import MOST_SECONDS, MOST_STEPS
 from pipelines.parallel.bucketed import check_width
 from pipelines.parallel.formats import HALF, NONE, FormatPool, Group
 from pipelines.parallel.metered import CostMeter, MeteredCollectives, seconds_now
@@ -44,10 +45,9 @@ class AutoOptions:
         allowed = f"a list of {', '.join(map(str, WIRE_WIDTHS))}"
         known = set(self.wire_bits) <= set(WIRE_WIDTHS)
         require(known and bool(self.wire_bits), "wire_bits", list(self.wire_bits), allowed)
-        for key in ("measured_steps", "trial_rounds", "trial_steps"):
-            require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
-        seconds = self.trial_seconds
-        require(seconds >= 0, "trial_seconds", seconds, "a number of at least 0 (seconds)")
+        whole(self, "measured_steps", "trial_steps", most=MOST_STEPS)
+        whole(self, "trial_rounds", most=20)  # each has twice the turns of the one before
+        number(self, "trial_seconds", least=0.0, most=MOST_SECONDS)
 
 
 @STRATEGIES.register("auto")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pipelines.config import require
+from pipelines.config import number
 from pipelines.parallel.gathered import FeedbackStrategy
 from pipelines.parallel.selection import largest
 from pipelines.parallel.sparse import add_payloads, check_indices, entries_of, sparse_payload
@@ -20,7 +20,7 @@ class TopkOptions:
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
-        require(0.0 < self.density <= 1.0, "density", self.density, "a number above 0, at most 1")
+        number(self, "density", above=0.0, most=1.0)
 
 
 @STRATEGIES.register("topk")

@@ -27,10 +27,10 @@ def fails(config: Any, tmp_path: Path, match: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"validation_fraction": 0.0}, "validation_fraction: 0.0 is not allowed; allowed: more than 0"),
+        ({"validation_fraction": 0.0}, "validation_fraction: 0.0 is not allowed; allowed: a number above 0"),
         ({"test_fraction": 0.6}, "test_fraction: 0.6 is not allowed"),
         ({"train_limit": 0}, "train_limit: 0 is not allowed"),
-        ({"image_size": 3}, "image_size: 3 is not allowed; allowed: null or 4 to 512"),
+        ({"image_size": 3}, "image_size: 3 is not allowed; allowed: null or a whole number of at least 4"),
         ({"seed": -1}, "seed: -1 is not allowed"),
         ({"name": "npz"}, "path: None is not allowed"),
         ({"path": "x.npz"}, "path: 'x.npz' is not allowed; allowed: null"),
