@@ -15,7 +15,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
 
-from pipelines.config.show import is_clean, one_line, show, show_key
+from pipelines.config.show import one_line, show, show_key
 from pipelines.config.validate import FieldError
 from pipelines.errors import UserError
 
@@ -130,13 +130,13 @@ def from_mapping(cls: type[Section], values: object, where: str) -> Section:
 def _convert(value: object, hint: Any, where: str) -> Any:
     """Return `value` as type `hint`; int passes for float, a list for a tuple, nothing else.
 
-    Numbers must be finite, and text free of control characters.
+    Numbers must be finite, and text printable.
     """
     converted = _as_type(value, hint, where)
     if isinstance(converted, float) and not math.isfinite(converted):
         raise UserError(f"{where}: {show(value)} is not allowed; allowed: a finite number")
-    if isinstance(converted, str) and not is_clean(converted):
-        raise UserError(f"{where}: {show(value)} is not allowed; allowed: text without control characters")
+    if isinstance(converted, str) and not converted.isprintable():
+        raise UserError(f"{where}: {show(value)} is not allowed; allowed: printable text")
     return converted
 
 

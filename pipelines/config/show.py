@@ -1,10 +1,8 @@
 """How a value or a key from a user's file is shown in one line, whatever it is."""
 
 import reprlib
-import unicodedata
 
 MOST_CHARACTERS = 160
-_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, lone surrogates, line separators
 
 _short = reprlib.Repr()
 _short.maxlevel = 3  # aliases can make a value of a thousand bytes whose whole repr fills the memory
@@ -23,18 +21,13 @@ def show(value: object) -> str:
 
 
 def show_key(key: object) -> str:
-    """Return a key as it stands in the file, or quoted where it is long, no text or holds control characters."""
-    plain = isinstance(key, str) and len(key) <= MOST_CHARACTERS and is_clean(key)
+    """Return a key as it stands in the file, or quoted where it is long, no text or not printable."""
+    plain = isinstance(key, str) and len(key) <= MOST_CHARACTERS and key.isprintable()
     return str(key) if plain else show(key)
 
 
 def one_line(text: object) -> str:
-    """Return the first line of a library's message, shortened and without control characters."""
+    """Return the first line of a library's message, shortened, only what is printable."""
     lines = str(text).splitlines()
-    line = "".join(character for character in (lines[0] if lines else "") if is_clean(character))
+    line = "".join(filter(str.isprintable, lines[0] if lines else ""))
     return line if len(line) <= MOST_CHARACTERS else f"{line[:MOST_CHARACTERS]}..."
-
-
-def is_clean(text: str) -> bool:
-    """Whether `text` can stand in one line, a path or a name: no control character and no lone surrogate."""
-    return not any(unicodedata.category(character) in _UNPRINTABLE for character in text)

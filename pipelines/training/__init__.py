@@ -1,8 +1,8 @@
 """Training by one recipe: schedule, optimizer, loop, checkpoints, prediction."""
 
-from pipelines.training.checkpoint import Checkpoint, EpochRow, load_checkpoint, rebuild_model
+from pipelines.training.checkpoint import Checkpoint, EpochRow, load_checkpoint, mark_finished, rebuild_model
 from pipelines.training.config import BaselineConfig, RecipeConfig, TrainConfig
-from pipelines.training.loop import DivergedError, TrainResult, mark_finished, train
+from pipelines.training.loop import DivergedError, TrainResult, train
 from pipelines.training.optimizer import build_optimizer, set_learning_rate
 from pipelines.training.prediction import loss_and_accuracy, predict_logits
 from pipelines.training.runtime import Runtime, resolve_runtime

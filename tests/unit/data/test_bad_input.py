@@ -1,5 +1,6 @@
 """What a new user may get wrong with data: each mistake is one line that names the remedy."""
 
+import hashlib
 import socket
 import threading
 import time
@@ -127,6 +128,26 @@ def test_damaged_npz(
     damage(path)
     place = {"path": str(path)} if name == "npz" else {"root": str(tmp_path)}
     fails(make_config(name=name, **place), tmp_path, "cifar10.npz: is no valid .npz archive, perhaps cut off")
+
+
+@pytest.mark.parametrize("entry", ["own.npz", "*own.npz", "sets/own.npz", "data/sets/own.npz"])
+def test_a_data_file_is_held_against_its_recorded_checksum(
+    entry: str, tmp_path: Path, make_config: Any, arrays: Any
+) -> None:
+    folder = tmp_path / "sets"
+    folder.mkdir()
+    np.savez(folder / "own.npz", **arrays)
+    sums = (folder if "/" not in entry else tmp_path) / "SHA256SUMS"
+    config = make_config(name="npz", path=str(folder / "own.npz"))
+    good = hashlib.sha256((folder / "own.npz").read_bytes()).hexdigest()
+    sums.write_text(f"{'0' * 64}  sets/other.npz\n{good}  {entry}\n")
+    prepare(config, tmp_path / "first", tmp_path / "figure.png")
+    sums.write_text(f"{'0' * 64}  {entry}\n")
+    fails(
+        config,
+        tmp_path,
+        rf"own\.npz: is damaged .* its SHA-256 is {good[:16]}\.\.\., SHA256SUMS records 0{{16}}",
+    )
 
 
 @pytest.mark.parametrize(
