@@ -91,7 +91,9 @@ def main() -> None:
     parser.add_argument("--calibration", type=Path, default=DATA)
     parser.add_argument("--params", type=Path, default=DEFAULT_PATH)
     actions = parser.add_subparsers(dest="action")
-    actions.add_parser("calibrate").add_argument("--rows", type=Path, default=Path("reference/sweep/sweep.json"))
+    actions.add_parser("calibrate").add_argument(
+        "--rows", type=Path, default=Path("reference/sweep/sweep.json")
+    )
     actions.add_parser("record").add_argument("--models", nargs="+")
     arguments = parser.parse_args()
     try:

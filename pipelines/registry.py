@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
+from pipelines.config.show import show
 from pipelines.errors import UserError
 
 Entry = TypeVar("Entry")
@@ -39,7 +40,7 @@ class Registry(Generic[Entry]):
             return self._entries[name]
         except KeyError:
             raise UserError(
-                f"{self.key}: {name!r} is no known {self.kind}; known: {', '.join(self)}"
+                f"{self.key}: {show(name)} is no known {self.kind}; known: {', '.join(self)}"
             ) from None
 
     def __contains__(self, name: object) -> bool:

@@ -2,7 +2,17 @@
 
 from dataclasses import dataclass
 
-from pipelines.config import require
+from pipelines.config import number, require, whole
+from pipelines.config.validate import MOST_IMAGES, MOST_PIXELS, MOST_SEED
+
+LEAST_PIXELS = 4
+
+
+def check_limits(config: object) -> None:
+    """Raise FieldError unless those of train_limit, test_limit and image_size that `config` has are in range."""
+    whole(config, "train_limit", "test_limit", most=MOST_IMAGES, null=True)
+    if hasattr(config, "image_size"):
+        whole(config, "image_size", least=LEAST_PIXELS, most=MOST_PIXELS, null=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +41,9 @@ class PrepareConfig:
     """Seed of the subsets and the split."""
 
     def __post_init__(self) -> None:
-        for key in ("validation_fraction", "test_fraction"):
-            value = getattr(self, key)
-            require(0.0 < value <= 0.5, key, value, "more than 0, at most 0.5")
-        for key in ("train_limit", "test_limit"):
-            value = getattr(self, key)
-            require(value is None or value >= 1, key, value, "null or a whole number of at least 1")
-        size = self.image_size
-        require(size is None or 4 <= size <= 512, "image_size", size, "null or 4 to 512 pixels")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        number(self, "validation_fraction", "test_fraction", above=0.0, most=0.5)
+        check_limits(self)
+        whole(self, "seed", least=0, most=MOST_SEED)
         needs_path = self.name in ("folder", "npz")
         require(not needs_path or bool(self.path), "path", self.path, f"a path, as name is {self.name!r}")
         require(needs_path or self.path is None, "path", self.path, "null, unless name is 'folder' or 'npz'")
@@ -60,6 +64,4 @@ class AugmentConfig:
     """Side in pixels of the square that is zeroed at a random place (DeVries and Taylor 2017); 0: off."""
 
     def __post_init__(self) -> None:
-        for key in ("crop_padding", "cutout"):
-            value = getattr(self, key)
-            require(value >= 0, key, value, "0 (off) or more pixels")
+        whole(self, "crop_padding", "cutout", least=0, most=MOST_PIXELS)

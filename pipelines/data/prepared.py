@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipelines.config.show import one_line, show
 from pipelines.data.archives import read_npz
 from pipelines.errors import UserError
 
@@ -69,6 +70,15 @@ def checksum_of(splits: dict[str, Split], class_names: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
+def split_checksum(split: Split) -> str:
+    """Return the SHA-256 (hex) of one split's types, shapes and bytes: tells which file is damaged."""
+    digest = hashlib.sha256()
+    for tensor in (split.images, split.labels):
+        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
 def save_prepared(data: PreparedData, folder: Path, details: dict[str, Any]) -> None:
     """Write `folder`/{train,validation,test}.npz and meta.json with `details`; same data, same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,6 +91,7 @@ def save_prepared(data: PreparedData, folder: Path, details: dict[str, Any]) -> 
         "mean": data.mean,
         "std": data.std,
         "checksum": data.checksum,
+        "split_checksums": {name: split_checksum(getattr(data, name)) for name in SPLITS},
         **details,
     }
     (folder / META_FILE).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
@@ -88,23 +99,12 @@ def save_prepared(data: PreparedData, folder: Path, details: dict[str, Any]) -> 
 
 def load_prepared(folder: Path) -> PreparedData:
     """Read what `save_prepared` wrote; UserError where it is missing, damaged or not what was recorded."""
-    try:
-        meta = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"{folder / META_FILE}: cannot be read ({error.strerror}); run the stage prepare first"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{folder / META_FILE}: is damaged ({error}); run the stage prepare again") from None
-    splits = {}
-    for name in SPLITS:
-        arrays = read_npz(folder / f"{name}.npz", ("images", "labels"))
-        splits[name] = Split(torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"]))
+    meta = _read_meta(folder / META_FILE)
+    splits = {name: _read_split(folder / f"{name}.npz", meta["split_checksums"][name]) for name in SPLITS}
     class_names = tuple(meta["class_names"])
-    if checksum_of(splits, class_names) != meta["checksum"]:
-        raise UserError(
-            f"{folder}: the arrays do not match the recorded checksum; run the stage prepare again"
-        )
+    found = checksum_of(splits, class_names)
+    if found != meta["checksum"]:
+        raise _mismatch(folder / META_FILE, "names or arrays", found, meta["checksum"])
     return PreparedData(
         name=meta["name"],
         class_names=class_names,
@@ -114,4 +114,44 @@ def load_prepared(folder: Path) -> PreparedData:
         train=splits["train"],
         validation=splits["validation"],
         test=splits["test"],
+    )
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    """Return the content of meta.json with everything that a PreparedData needs."""
+    try:
+        meta = json.loads(path.read_bytes())
+        statistics = [*meta["mean"], *meta["std"]]
+        fits = all(isinstance(name, str) for name in (*meta["class_names"], meta["name"], meta["checksum"]))
+        fits &= set(meta["split_checksums"]) == set(SPLITS)
+        fits &= len(meta["mean"]) == len(meta["std"]) and all(
+            isinstance(value, float) for value in statistics
+        )
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); run the stage prepare first") from None
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path}: is damaged ({one_line(error)}); run the stage prepare again") from None
+    if not fits:
+        raise UserError(f"{path}: is damaged (a value of another type); run the stage prepare again")
+    return dict(meta)
+
+
+def _read_split(path: Path, recorded: str) -> Split:
+    try:
+        arrays = read_npz(path, ("images", "labels"))
+        split = Split(torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"]))
+    except UserError as error:
+        raise UserError(f"{error}, that is: run the stage prepare again") from None
+    except TypeError as error:
+        raise UserError(f"{path}: is damaged ({one_line(error)}); run the stage prepare again") from None
+    found = split_checksum(split)
+    if found != recorded:
+        raise _mismatch(path, "arrays", found, recorded)
+    return split
+
+
+def _mismatch(path: Path, what: str, found: str, recorded: object) -> UserError:
+    return UserError(
+        f"{path}: the {what} do not match the recorded checksum (SHA-256 {found[:16]}..., recorded "
+        f"{show(recorded)[:17]}...); run the stage prepare again"
     )

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from pipelines.config import choice, require
+from pipelines.config import choice, number, whole
+from pipelines.config.validate import MOST_BATCH, MOST_SEED, MOST_STEPS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +29,9 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         choice("device", self.device, ("auto", "cpu", "cuda"))
-        for key in ("batch_size", "calibration_bins", "latency_warmup", "latency_repeats"):
-            value = getattr(self, key)
-            require(value >= 1, key, value, "1 or more")
-        samples = self.bootstrap_samples
-        require(samples >= 20, "bootstrap_samples", samples, "20 or more")
-        require(0.5 <= self.confidence < 1, "confidence", self.confidence, "0.5 to below 1")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        whole(self, "batch_size", most=MOST_BATCH)
+        whole(self, "calibration_bins", most=10_000)
+        whole(self, "latency_warmup", "latency_repeats", most=MOST_STEPS)
+        whole(self, "bootstrap_samples", least=20, most=1_000_000)
+        number(self, "confidence", least=0.5, below=1.0)
+        whole(self, "seed", least=0, most=MOST_SEED)

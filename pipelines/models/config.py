@@ -1,10 +1,15 @@
 """Parameters of the DenseNet family, scale reduction and stochastic feature reuse included."""
 
+import re
 from dataclasses import dataclass
 
-from pipelines.config import choice, require
+from pipelines.config import choice, number, require, whole
+from pipelines.config.validate import MOST_WIDTH
 
 GRANULARITIES = ("layer", "channel_group")
+MOST_DEPTH = 9_999
+DEPTH_PATTERN = r"[1-9][0-9]{0,3}"
+MOST_BLOCKS = 8  # each halves the image
 PLAIN_INITIAL_WIDTH = 16  # Huang et al. 2017, section 4.1
 
 
@@ -40,19 +45,17 @@ class DenseNetConfig:
     """Recompute normalised activations in the backward pass instead of keeping them; same gradients."""
 
     def __post_init__(self) -> None:
-        for key in ("growth_rate", "bottleneck_width", "discard_group_size"):
-            value = getattr(self, key)
-            require(value >= 1, key, value, "a whole number of at least 1")
-        require(0.0 < self.compression <= 1.0, "compression", self.compression, "more than 0, at most 1")
-        width = self.initial_width
-        require(width is None or width >= 1, "initial_width", width, "null or a whole number of at least 1")
+        whole(self, "growth_rate", "bottleneck_width", "discard_group_size", most=MOST_WIDTH)
+        whole(self, "initial_width", most=MOST_WIDTH, null=True)
+        number(self, "compression", above=0.0, most=1.0)
+        number(self, "dropout", "discard_rate", least=0.0, below=1.0)
         for depth, layers in self.blocks.items():
             key = f"blocks.{depth}"
-            require(depth.isdecimal(), key, layers, "a depth (whole number) as key")
-            require(len(layers) > 0 and min(layers) >= 1, key, list(layers), "at least 1 layer in each block")
-        for key in ("dropout", "discard_rate"):
-            value = getattr(self, key)
-            require(0.0 <= value < 1.0, key, value, "0 or more, less than 1")
+            is_depth = re.fullmatch(DEPTH_PATTERN, depth) is not None
+            require(is_depth, key, list(layers), f"a depth as key, a whole number of 1 to {MOST_DEPTH}")
+            fits = 0 < len(layers) <= MOST_BLOCKS and all(1 <= count <= MOST_DEPTH for count in layers)
+            allowed = f"1 to {MOST_BLOCKS} blocks of 1 to {MOST_DEPTH} layers"
+            require(fits, key, list(layers), allowed)
         choice("discard_granularity", self.discard_granularity, GRANULARITIES)
 
     @property

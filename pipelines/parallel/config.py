@@ -3,9 +3,10 @@
 import re
 from dataclasses import dataclass
 
-from pipelines.config import require
+from pipelines.config import different, require, whole
+from pipelines.config.validate import MOST_BATCH, MOST_EPOCHS, MOST_STEPS, MOST_THREADS, MOST_WORKERS
 
-HOST_PATTERN = re.compile(r"^[A-Za-z0-9._-]+:[1-9][0-9]*$")
+HOST_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*:[1-9][0-9]{0,3}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +36,20 @@ class DistributedConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
-        require(bool(self.models), "models", self.models, "at least one registered model name")
-        require(bool(self.methods), "methods", self.methods, "at least one key of the section methods")
-        require(self.workers >= 2, "workers", self.workers, "a whole number of at least 2")
-        for key in ("batch_size", "epochs", "local_steps", "threads_per_worker"):
-            require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
-        require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "a whole number of at least 0")
+        different(self, "models", "methods", least=1)
+        whole(self, "workers", least=2, most=MOST_WORKERS)
+        whole(self, "batch_size", most=MOST_BATCH)
+        whole(self, "epochs", most=MOST_EPOCHS)
+        whole(self, "local_steps", most=MOST_STEPS)
+        whole(self, "warmup_steps", least=0, most=MOST_STEPS)
+        whole(self, "threads_per_worker", most=MOST_THREADS)
         if self.hosts is not None:
             self._check_hosts(self.hosts)
 
     def _check_hosts(self, hosts: str) -> None:
         entries = hosts.split(",")
         require(
-            all(HOST_PATTERN.match(entry) for entry in entries),
+            all(HOST_PATTERN.fullmatch(entry) for entry in entries),
             "hosts",
             hosts,
             "null or HOST:SLOTS,HOST:SLOTS",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipelines.config import require
+from pipelines.config import different, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,5 +16,5 @@ class SpeedupConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
-        links = self.links_mbit_per_second
-        require(all(link > 0 for link in links), "links_mbit_per_second", links, "numbers above 0 (Mbit/s)")
+        number(self, "links_mbit_per_second", above=0.0, most=1e7)
+        different(self, "links_mbit_per_second")

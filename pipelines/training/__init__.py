@@ -1,9 +1,9 @@
 """Training by one recipe: schedule, optimizer, loop, checkpoints, prediction."""
 
-from pipelines.training.checkpoint import Checkpoint, EpochRow, load_checkpoint, rebuild_model
+from pipelines.training.checkpoint import Checkpoint, EpochRow, load_checkpoint, mark_finished, rebuild_model
 from pipelines.training.config import BaselineConfig, RecipeConfig, TrainConfig
 from pipelines.training.epoch import DivergedError, compute_gradients, train_epoch
-from pipelines.training.loop import TrainResult, mark_finished, train
+from pipelines.training.loop import TrainResult, train
 from pipelines.training.optimizer import build_optimizer
 from pipelines.training.prediction import loss_and_accuracy, predict_logits
 from pipelines.training.runtime import Runtime, resolve_runtime

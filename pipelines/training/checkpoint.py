@@ -1,17 +1,18 @@
-"""Checkpoints: everything that prediction and an exact resume need, written atomically."""
+"""Checkpoints: everything that prediction and an exact resume need."""
 
-import os
-from dataclasses import asdict, dataclass, fields
+import sys
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pipelines.errors import UserError
+from pipelines import checkpoints
+from pipelines.checkpoints import CheckpointError
 from pipelines.models import DenseNetConfig, ModelSpec, build_from_spec
 
+LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 EpochRow = dict[str, int | float]
 
 
@@ -42,29 +43,52 @@ class Checkpoint:
     """States of the model's own random generators by module name."""
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write `checkpoint` to `path`: at any moment the file is the old one or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
+def save_checkpoint(checkpoint: Checkpoint, path: Path, predecessor: Path | None = None) -> None:
+    """Write `checkpoint` to `path` and keep the old file as `predecessor`; see `pipelines.checkpoints.save`."""
     content = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
-    torch.save(content | {"spec": asdict(checkpoint.spec)}, temporary)
-    os.replace(temporary, path)
+    checkpoints.save(content | {"spec": asdict(checkpoint.spec)}, path, predecessor=predecessor)
+
+
+def mark_finished(folder: Path) -> None:
+    """Mark the run in `folder` as complete: the next `train` there starts anew instead of resuming."""
+    last = load_checkpoint(folder / LAST)
+    save_checkpoint(replace(last, finished=True), folder / LAST)
+    (folder / PREVIOUS).unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint onto the CPU, executing nothing in it; a missing or damaged file raises UserError."""
+    """Read a checkpoint onto the CPU, executing nothing in it; a missing or damaged file raises CheckpointError."""
+    content = checkpoints.load(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        spec = content.pop("spec")
+        spec = dict(content["spec"])
         if spec["densenet"] is not None:
             spec["densenet"] = DenseNetConfig(**spec["densenet"])
-        return Checkpoint(spec=ModelSpec(**spec), **content)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); train the model first") from None
-    except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError, AttributeError):
-        raise UserError(
-            f"{path}: is no checkpoint of this version or is damaged; remove it and train again"
+        return Checkpoint(**{**content, "spec": ModelSpec(**spec)})
+    except (LookupError, TypeError, ValueError):
+        raise CheckpointError(
+            path, "is of another version of this suite; remove it and train again"
         ) from None
+
+
+def load_resumable(folder: Path) -> Checkpoint | None:
+    """Return the newest whole checkpoint of the run in `folder`, None where there is nothing to go on from.
+
+    Damaged files are named on stderr, removed and passed over. A damaged best.pt is written anew where the last epoch
+    is the best one; otherwise the run has to start anew, or its result would be lost at the end.
+    """
+    what = f"the training in {folder}"
+    last = checkpoints.load_newest(load_checkpoint, [folder / LAST, folder / PREVIOUS], what)
+    if last is None or last.finished:
+        return None
+    best = checkpoints.load_newest(load_checkpoint, [folder / BEST], f"the best epoch of {what}")
+    # A later epoch's is one that the interrupted run wrote last; this one will write the very same again.
+    if best is not None and (best.epoch == last.best_epoch or best.epoch > last.epoch):
+        return last
+    if last.epoch == last.best_epoch:
+        save_checkpoint(replace(last, optimizer_state=None), folder / BEST)
+        return last
+    print(f"warning: {what} starts anew: its best epoch is lost", file=sys.stderr, flush=True)
+    return None
 
 
 def rebuild_model(checkpoint: Checkpoint) -> nn.Module:

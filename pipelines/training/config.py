@@ -3,8 +3,13 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
-from pipelines.config import choice, require
+from pipelines.config import choice, different, number, require, whole
+from pipelines.config.validate import MOST_BATCH, MOST_EPOCHS, MOST_SEED
 from pipelines.data.config import AugmentConfig
+from pipelines.models.config import MOST_DEPTH
+
+MOST_RATE = 1e20
+"""Every rate that diverges is far below it, and a larger one overflows float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,23 +54,20 @@ class RecipeConfig:
     """Random changes to the training images."""
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "evaluation_batch_size"):
-            value = getattr(self, key)
-            require(value >= 1, key, value, "a whole number of at least 1")
-        rate = self.learning_rate
-        require(0.0 < rate < float("inf"), "learning_rate", rate, "more than 0 and finite")
+        whole(self, "epochs", most=MOST_EPOCHS)
+        whole(self, "batch_size", "evaluation_batch_size", most=MOST_BATCH)
+        whole(self, "seed", least=0, most=MOST_SEED)
+        number(self, "learning_rate", above=0.0, most=MOST_RATE)
+        number(self, "decay_factor", above=0.0, below=1.0)
+        number(self, "momentum", least=0.0, below=1.0)
+        number(self, "weight_decay", least=0.0, most=MOST_RATE)
+        number(self, "warmup_epochs", least=0.0, below=self.epochs)
         choice("schedule", self.schedule, ("step", "cosine"))
         ascending = all(low < high for low, high in zip(self.milestones, self.milestones[1:], strict=False))
         inside = all(0.0 < milestone < 1.0 for milestone in self.milestones)
         allowed = "ascending numbers between 0 and 1"
         require(ascending and inside, "milestones", list(self.milestones), allowed)
-        require(0.0 < self.decay_factor < 1.0, "decay_factor", self.decay_factor, "between 0 and 1")
-        warmup = self.warmup_epochs
-        require(0.0 <= warmup < self.epochs, "warmup_epochs", warmup, "0 or more, less than epochs")
-        require(0.0 <= self.momentum < 1.0, "momentum", self.momentum, "0 or more, less than 1")
         require(not self.nesterov or self.momentum > 0, "nesterov", True, "false where momentum is 0")
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
         choice("device", self.device, ("auto", "cpu", "cuda"))
         choice("precision", self.precision, ("auto", "float32", "bfloat16"))
         choice("memory_format", self.memory_format, ("auto", "contiguous", "channels_last"))
@@ -84,9 +86,8 @@ class TrainConfig:
     """Nominal depths, one training run each; a depth must fit a block rule or stand in densenet.blocks."""
 
     def __post_init__(self) -> None:
-        depths = list(self.depths)
-        unique = len(set(depths)) == len(depths)
-        require(len(depths) > 0 and min(depths) >= 1 and unique, "depths", depths, "different depths")
+        different(self, "depths", least=1)
+        whole(self, "depths", most=MOST_DEPTH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,5 +98,4 @@ class BaselineConfig:
     """Names in the registry of models, one training run each."""
 
     def __post_init__(self) -> None:
-        models = list(self.models)
-        require(len(set(models)) == len(models), "models", models, "different names")
+        different(self, "models")

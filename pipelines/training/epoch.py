@@ -71,3 +71,10 @@ def compute_gradients(
         raise DivergedError(f"the loss became {float(loss.detach())}")
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach(), logits.detach()
+
+
+def check_gradients(model: nn.Module) -> None:
+    """Raise DivergedError where a gradient of `model` is not finite, or too large for its norm to be."""
+    norms = torch._foreach_norm([p.grad for p in model.parameters() if p.grad is not None])
+    if not bool(torch.stack(list(norms)).isfinite().all()):
+        raise DivergedError("a gradient is not finite")

@@ -17,9 +17,9 @@ from pipelines.models import (
 from pipelines.provenance import provenance
 from pipelines.results import Row, write_csv, write_json
 from pipelines.tracking import Tracker, TrackingConfig, open_run
-from pipelines.training.checkpoint import load_checkpoint, rebuild_model
+from pipelines.training.checkpoint import load_checkpoint, mark_finished, rebuild_model
 from pipelines.training.config import RecipeConfig
-from pipelines.training.loop import TrainResult, mark_finished, train
+from pipelines.training.loop import TrainResult, train
 
 DATA_FOLDER = Path("data/prepared")
 CHECKPOINT_FOLDER = Path("checkpoints/recognition")

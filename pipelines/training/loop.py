@@ -14,15 +14,18 @@ from pipelines.data import PreparedData, training_batches
 from pipelines.errors import UserError
 from pipelines.models import spec_of
 from pipelines.training.checkpoint import (
+    BEST,
+    LAST,
+    PREVIOUS,
     Checkpoint,
     EpochRow,
     generators_of,
-    load_checkpoint,
+    load_resumable,
     restore_generators,
     save_checkpoint,
 )
 from pipelines.training.config import RecipeConfig
-from pipelines.training.epoch import DivergedError, compute_gradients, train_epoch
+from pipelines.training.epoch import DivergedError, check_gradients, compute_gradients, train_epoch
 from pipelines.training.optimizer import build_optimizer
 from pipelines.training.prediction import loss_and_accuracy, predict_logits
 from pipelines.training.runtime import resolve_runtime
@@ -65,9 +68,10 @@ def train(
 ) -> TrainResult:
     """Train `model`, in place, on the training part; choose the best epoch on the validation part.
 
-    Writes `folder`/last.pt after every epoch and `folder`/best.pt after every better one. Where last.pt
-    belongs to an unfinished run of the same model, recipe and data, training goes on after its epoch, bit for
-    bit as if it had not been interrupted; otherwise it starts anew. Every epoch's row goes to `tracker`.
+    Writes `folder`/last.pt after every epoch, the one before staying as previous.pt, and best.pt after every better
+    one. Where the newest whole one belongs to an unfinished run of the same model, recipe and data, training goes on
+    after its epoch, bit for bit as if it had not been interrupted; otherwise it starts anew. Every epoch's row goes to
+    `tracker`.
     Raises DivergedError where the loss is no longer finite, UserError where the training part is smaller than a batch.
     """
     run = _Run(model, data, recipe, folder)
@@ -90,18 +94,12 @@ def train(
     )
 
 
-def mark_finished(folder: Path) -> None:
-    """Mark the run in `folder` as complete: the next `train` there starts anew instead of resuming."""
-    last = load_checkpoint(folder / "last.pt")
-    save_checkpoint(Checkpoint(**{**vars(last), "finished": True}), folder / "last.pt")
-
-
 class _Run:
     """The state of one training run."""
 
     def __init__(self, model: nn.Module, data: PreparedData, recipe: RecipeConfig, folder: Path) -> None:
         self.model, self.data, self.recipe = model, data, recipe
-        self.last_path, self.best_path = folder / "last.pt", folder / "best.pt"
+        self.folder, self.best_path = folder, folder / BEST
         self.runtime = resolve_runtime(recipe, model)
         self.runtime.place(model)
         self.forward = self.runtime.forward_of(model)
@@ -120,10 +118,10 @@ class _Run:
         )
 
     def resume(self) -> None:
-        """Take over the state of last.pt if it is of this very run and unfinished."""
-        if not self.last_path.exists():
+        """Take over the state of the last whole checkpoint if it is of this very run and unfinished."""
+        last = load_resumable(self.folder)
+        if last is None:
             return
-        last = load_checkpoint(self.last_path)
         same = (last.spec, last.recipe, last.data_checksum) == (
             spec_of(self.model),
             asdict(self.recipe),
@@ -180,6 +178,7 @@ class _Run:
         loss, logits = compute_gradients(
             self.forward, self.optimizer, self.runtime.images(images), labels, self.runtime.autocast()
         )
+        check_gradients(self.model)
         self.optimizer.step()
         self.correct += (logits.argmax(1) == labels).sum()
         return loss
@@ -199,7 +198,7 @@ class _Run:
         """Write best.pt if the last epoch was the best so far, then last.pt."""
         if self.best_epoch == self.epoch:
             save_checkpoint(self._checkpoint(with_optimizer=False), self.best_path)
-        save_checkpoint(self._checkpoint(with_optimizer=True), self.last_path)
+        save_checkpoint(self._checkpoint(with_optimizer=True), self.folder / LAST, self.folder / PREVIOUS)
 
     def _checkpoint(self, *, with_optimizer: bool) -> Checkpoint:
         return Checkpoint(

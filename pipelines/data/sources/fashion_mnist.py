@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pipelines.data.config import PrepareConfig
 from pipelines.data.raw import SOURCES, RawData, as_images, as_labels
 from pipelines.data.roots import OfficialSet, Parts, load_official
+from pipelines.data.sums import check_recorded_sum
 from pipelines.errors import UserError
 
 _CLASSES = (
@@ -47,6 +48,7 @@ def _find(folder: Path, name: str) -> Path | None:
 def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
     """Read one IDX file of unsigned bytes (LeCun's format: magic 0, 0, 8, ndim, then big-endian sizes)."""
     try:
+        check_recorded_sum(path)
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: is damaged or cut off ({error}); fetch it again") from None

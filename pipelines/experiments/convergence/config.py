@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-from pipelines.config import require
-from pipelines.data.config import AugmentConfig
+from pipelines.config import different, number, require, whole
+from pipelines.config.validate import MOST_BATCH, MOST_EPOCHS, MOST_SEED, MOST_WORKERS
+from pipelines.data.config import AugmentConfig, check_limits
 
 PARITY_WORKERS = 2
 """The accuracy test runs on real Horovod ranks."""
+MOST_PAIRED_SEEDS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +36,13 @@ class ParitySet:
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
-        require(self.seeds >= 2, "seeds", self.seeds, "a whole number of at least 2")
-        require(self.first_seed >= 0, "first_seed", self.first_seed, "a whole number of at least 0")
-        require(self.epochs >= 1, "epochs", self.epochs, "a whole number of at least 1")
+        whole(self, "seeds", least=2, most=MOST_PAIRED_SEEDS)
+        whole(self, "first_seed", least=0, most=MOST_SEED - self.seeds)
+        whole(self, "epochs", most=MOST_EPOCHS)
+        whole(self, "global_batch_size", least=PARITY_WORKERS, most=MOST_BATCH)
+        check_limits(self)
         size = self.global_batch_size
-        require(size >= 2 and size % PARITY_WORKERS == 0, "global_batch_size", size, "a multiple of 2")
+        require(size % PARITY_WORKERS == 0, "global_batch_size", size, "a multiple of 2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +65,11 @@ class ParityConfig:
         compares = self.reference in self.methods and len(set(self.methods)) == len(self.methods) >= 2
         allowed = f"different keys of the section methods, {self.reference!r} and at least one more"
         require(compares, "methods", list(self.methods), allowed)
-        require(self.margin_points > 0, "margin_points", self.margin_points, "a number above 0 (points)")
-        known = bool(self.data) and set(self.data) <= set(self.sets)
-        require(known, "data", list(self.data), f"keys of sets: {', '.join(self.sets)}")
+        number(self, "margin_points", above=0.0, most=100.0)
+        different(self, "data", least=1)
+        require(
+            set(self.data) <= set(self.sets), "data", list(self.data), f"keys of sets: {', '.join(self.sets)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +91,10 @@ class ConvergenceConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
-        require(bool(self.methods), "methods", self.methods, "at least one key of the section methods")
-        enough = bool(self.workers) and all(number >= 2 for number in self.workers)
-        require(enough, "workers", self.workers, "whole numbers of at least 2")
+        different(self, "methods", "workers", least=1)
+        whole(self, "workers", least=2, most=MOST_WORKERS)
+        whole(self, "global_batch_size", most=MOST_BATCH)
+        whole(self, "epochs", most=MOST_EPOCHS)
         size = self.global_batch_size
-        divides = size >= 1 and all(size % number == 0 for number in self.workers)
+        divides = all(size % count == 0 for count in self.workers)
         require(divides, "global_batch_size", size, f"a common multiple of workers {list(self.workers)}")
-        require(self.epochs >= 1, "epochs", self.epochs, "a whole number of at least 1")

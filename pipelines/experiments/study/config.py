@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
-from pipelines.config import require
-from pipelines.data.config import AugmentConfig
+from pipelines.config import different, number, require, whole
+from pipelines.config.validate import MOST_EPOCHS, MOST_SEED
+from pipelines.data.config import AugmentConfig, check_limits
 from pipelines.errors import UserError
 from pipelines.models import MODELS, find_factory
+from pipelines.training.config import MOST_RATE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,19 +38,13 @@ class StudyDataConfig:
     """The DenseNet whose parts are changed one at a time; null: none."""
 
     def __post_init__(self) -> None:
-        for key in ("train_limit", "test_limit"):
-            value = getattr(self, key)
-            require(value is None or value >= 1, key, value, "null or a whole number of at least 1")
-        require(self.epochs >= 1, "epochs", self.epochs, "a whole number of at least 1")
-        tried = self.tuning_epochs
-        allowed = f"null or a whole number from 1 to epochs, {self.epochs}"
-        require(tried is None or 1 <= tried <= self.epochs, "tuning_epochs", tried, allowed)
-        for key in ("learning_rates", "curve_rates"):
-            _require_rates(key, getattr(self, key))
-        require(bool(self.learning_rates), "learning_rates", [], "at least one rate")
-        seeds = list(self.seeds)
-        different = bool(seeds) and min(seeds) >= 0 and len(set(seeds)) == len(seeds)
-        require(different, "seeds", seeds, "different whole numbers of at least 0, one or more")
+        check_limits(self)
+        whole(self, "epochs", most=MOST_EPOCHS)
+        whole(self, "tuning_epochs", most=self.epochs, null=True)
+        number(self, "learning_rates", "curve_rates", above=0.0, most=MOST_RATE)
+        different(self, "learning_rates", "seeds", least=1)
+        different(self, "curve_rates", "models", "curve_models")
+        whole(self, "seeds", least=0, most=MOST_SEED)
         for key in ("models", "curve_models"):
             _require_models(key, getattr(self, key))
         both = bool(self.curve_rates) or not self.curve_models
@@ -69,13 +65,7 @@ class StudyConfig:
     """A part of CIFAR-10; needs the data or a network."""
 
 
-def _require_rates(key: str, rates: tuple[float, ...]) -> None:
-    positive = all(0.0 < rate < float("inf") for rate in rates)
-    require(positive and len(set(rates)) == len(rates), key, list(rates), "different finite numbers above 0")
-
-
 def _require_models(key: str, names: tuple[str, ...]) -> None:
-    require(len(set(names)) == len(names), key, list(names), "different names")
     for name in names:
         try:
             find_factory(name)

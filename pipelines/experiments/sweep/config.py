@@ -3,9 +3,12 @@
 import os
 from dataclasses import dataclass
 
-from pipelines.cluster.spec import UNSHAPED, parse_rate
-from pipelines.config import require
+from pipelines.cluster.spec import MAX_NODES, UNSHAPED, parse_rate
+from pipelines.config import different, number, require, whole
+from pipelines.config.validate import MOST_BATCH, MOST_SECONDS, MOST_STEPS, MOST_THREADS
 from pipelines.errors import UserError
+
+MOST_CYCLE = 10_000.0  # milliseconds: a step would take longer than any that is worth timing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,21 +48,18 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
-        require(bool(self.models), "models", self.models, "at least one registered model name")
-        require(bool(self.methods), "methods", self.methods, "at least one key of the section methods")
-        require(bool(self.links), "links", self.links, "at least one rate (`100mbit`) or `unshaped`")
+        different(self, "models", "methods", "links", "workers", least=1)
+        different(self, "oversubscribed_methods")
         for link in self.links:
             require(is_link(link), "links", link, "`unshaped` or 1mbit to 100gbit (`100mbit`, `2.5gbit`)")
-        enough = bool(self.workers) and all(number >= 2 for number in self.workers)
-        require(enough, "workers", self.workers, "whole numbers of at least 2")
+        whole(self, "workers", least=2, most=MAX_NODES)
         unknown = sorted(set(self.oversubscribed_methods) - set(self.methods))
         require(not unknown, "oversubscribed_methods", unknown, f"some of methods {list(self.methods)}")
-        for key in ("min_seconds", "policy_seconds"):
-            require(getattr(self, key) >= 0, key, getattr(self, key), "a number of at least 0 (seconds)")
-        for key in ("cycle_milliseconds", "oversubscribed_cycle_milliseconds"):
-            require(getattr(self, key) > 0, key, getattr(self, key), "a number above 0 (milliseconds)")
-        for key in ("batch_size", "warmup_steps", "rounds", "steps_per_round", "threads_per_worker"):
-            require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
+        number(self, "min_seconds", "policy_seconds", least=0.0, most=MOST_SECONDS)
+        number(self, "cycle_milliseconds", "oversubscribed_cycle_milliseconds", above=0.0, most=MOST_CYCLE)
+        whole(self, "batch_size", most=MOST_BATCH)
+        whole(self, "warmup_steps", "rounds", "steps_per_round", most=MOST_STEPS)
+        whole(self, "threads_per_worker", most=MOST_THREADS)
 
     def oversubscribed(self, workers: int) -> bool:
         """Whether the threads of so many workers outnumber the cores of this machine."""

@@ -4,13 +4,16 @@ Residuals and scales differ between ranks, hence a file each. The two last epoch
 writes of two ranks then still leaves an epoch that all of them have.
 """
 
-import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import horovod.torch as hvd
 import torch
+
+from pipelines import checkpoints
+from pipelines.checkpoints import CheckpointError
 
 EPOCHS_KEPT = 2
 
@@ -20,33 +23,44 @@ def rank_file(folder: Path, rank: int, epoch: int) -> Path:
     return folder / f"rank{rank}.epoch{epoch}.pt"
 
 
-def save_atomically(payload: Any, path: Path) -> None:
-    """Write `payload` with torch.save so that `path` is either the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    torch.save(payload, temporary)
-    os.replace(temporary, path)
-
-
 def save(folder: Path, epoch: int, payload: dict[str, Any]) -> None:
     """Write this rank's checkpoint and remove its outdated ones."""
     rank = hvd.rank()
-    save_atomically(payload, rank_file(folder, rank, epoch))
+    checkpoints.save(payload, rank_file(folder, rank, epoch))
     for old in _epochs_of(folder, rank):
         if old <= epoch - EPOCHS_KEPT:
             rank_file(folder, rank, old).unlink(missing_ok=True)
 
 
 def load_common(folder: Path, fingerprint: str) -> dict[str, Any] | None:
-    """Return this rank's checkpoint of the last epoch that every rank holds for `fingerprint`, or None."""
-    rank = hvd.rank()
-    payloads = {
-        epoch: torch.load(rank_file(folder, rank, epoch), weights_only=True)
-        for epoch in _epochs_of(folder, rank)
-    }
+    """Return this rank's checkpoint of the last epoch that every rank holds for `fingerprint`, or None.
+
+    A damaged file is named on stderr, removed and passed over: then all ranks go back to the epoch before.
+    """
+    payloads = _load_whole(folder, hvd.rank())
     mine = {epoch for epoch, payload in payloads.items() if payload["fingerprint"] == fingerprint}
     common = set.intersection(*hvd.allgather_object(mine))
     return payloads[max(common)] if common else None
+
+
+def _load_whole(folder: Path, rank: int) -> dict[int, dict[str, Any]]:
+    """Return the rank's whole checkpoints by epoch."""
+    payloads: dict[int, dict[str, Any]] = {}
+    lost = 0
+    for epoch in _epochs_of(folder, rank):
+        path = rank_file(folder, rank, epoch)
+        try:
+            payload = checkpoints.load(path)
+            if not isinstance(payload, dict) or "fingerprint" not in payload:
+                raise CheckpointError(path, "is no checkpoint of a distributed run")
+            payloads[epoch] = payload
+        except CheckpointError as error:
+            checkpoints.drop(error)
+            lost += 1
+    if lost:
+        way = f"goes on from epoch {max(payloads)} or before" if payloads else "starts anew"
+        print(f"warning: the run in {folder} {way}", file=sys.stderr, flush=True)
+    return payloads
 
 
 def finish(folder: Path, weights: dict[str, torch.Tensor]) -> None:
@@ -54,10 +68,11 @@ def finish(folder: Path, weights: dict[str, torch.Tensor]) -> None:
 
     A finished run leaves nothing to resume: when DVC reruns the stage, its inputs changed.
     """
+    if hvd.rank() == 0:
+        checkpoints.save(weights, folder / "model.pt")
+    hvd.barrier()  # no rank gives up its checkpoint before the weights are on the disk
     for epoch in _epochs_of(folder, hvd.rank()):
         rank_file(folder, hvd.rank(), epoch).unlink(missing_ok=True)
-    if hvd.rank() == 0:
-        save_atomically(weights, folder / "model.pt")
 
 
 def _epochs_of(folder: Path, rank: int) -> list[int]:

@@ -12,7 +12,8 @@ from horovod_gq.config import UNCOMPRESSED, WIRE_WIDTHS
 from horovod_gq.reducer import GradientReducer
 from horovod_gq.timing import Timings
 from horovod_gq.updates import SynchronousUpdate
-from pipelines.config import require
+from pipelines.config import number, require, whole
+from pipelines.config.validate import MOST_SECONDS, MOST_STEPS
 from pipelines.parallel.formats.costs import agree, choose, fit, measure
 from pipelines.parallel.formats.pool import HALF, NONE, FormatPool, Group, config_of, rounds_of
 from pipelines.parallel.formats.trial import Trial
@@ -41,10 +42,9 @@ class AutoOptions:
         allowed = f"a list of {', '.join(map(str, WIRE_WIDTHS))}"
         known = set(self.wire_bits) <= set(WIRE_WIDTHS)
         require(known and bool(self.wire_bits), "wire_bits", list(self.wire_bits), allowed)
-        for key in ("measured_steps", "trial_rounds", "trial_steps"):
-            require(getattr(self, key) >= 1, key, getattr(self, key), "a whole number of at least 1")
-        seconds = self.trial_seconds
-        require(seconds >= 0, "trial_seconds", seconds, "a number of at least 0 (seconds)")
+        whole(self, "measured_steps", "trial_steps", most=MOST_STEPS)
+        whole(self, "trial_rounds", most=20)  # each has twice the turns of the one before
+        number(self, "trial_seconds", least=0.0, most=MOST_SECONDS)
 
 
 @STRATEGIES.register("auto")
@@ -78,11 +78,11 @@ class Auto(Strategy):
         configs = {width: config_of(width, workers) for width in self.options.wire_bits}
         place = {name: number for number, (name, _) in enumerate(tensors)}
         exchanges = []
-        for number, (form, names) in enumerate(
+        for bucket, (form, names) in enumerate(
             assign_buckets(tensors, configs[max(configs)], DEFAULT_BUCKET_BYTES)
         ):
             members = tuple(place[name] for name in names)
-            chosen = choices[number] if choices and form.wire_bits != UNCOMPRESSED else NONE
+            chosen = choices[bucket] if choices and form.wire_bits != UNCOMPRESSED else NONE
             rounds = rounds_of(chosen, [tensors[member] for member in members], workers, configs)
             exchanges.append(Exchange(tensors=members, rounds=rounds))
         return Pattern(exchanges=tuple(exchanges), start=Start.BACKWARD)

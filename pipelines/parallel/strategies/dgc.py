@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipelines.config import require
+from pipelines.config import number, whole
+from pipelines.config.validate import MOST_STEPS
 from pipelines.errors import UserError
 from pipelines.parallel.compression.flat_gradients import split
 from pipelines.parallel.compression.momentum_correction import LocalMomentum
@@ -44,16 +45,9 @@ class DgcOptions:
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
-        for key in ("density", "sample_fraction"):
-            value = getattr(self, key)
-            require(0.0 < value <= 1.0, key, value, "a number above 0, at most 1")
-        require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "a whole number of at least 0")
-        require(
-            self.clip_norm is None or self.clip_norm > 0.0,
-            "clip_norm",
-            self.clip_norm,
-            "null or a number above 0",
-        )
+        number(self, "density", "sample_fraction", above=0.0, most=1.0)
+        number(self, "clip_norm", above=0.0, most=1e20, null=True)
+        whole(self, "warmup_steps", least=0, most=MOST_STEPS)
 
 
 @STRATEGIES.register("dgc")

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from horovod_gq import GQConfig
-from pipelines.config import require
+from pipelines.config import whole
+from pipelines.config.validate import MOST_STEPS
 from pipelines.parallel.strategies.bases.bucketed import BucketedStrategy
 from pipelines.parallel.strategies.bases.gq_options import GqOptions
 from pipelines.parallel.strategy import STRATEGIES
@@ -20,12 +21,7 @@ class GqIntervalOptions(GqOptions):
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
         super().__post_init__()
-        require(
-            self.averaging_interval >= 1,
-            "averaging_interval",
-            self.averaging_interval,
-            "a whole number of at least 1",
-        )
+        whole(self, "averaging_interval", most=MOST_STEPS)
 
 
 @STRATEGIES.register("gq_interval")

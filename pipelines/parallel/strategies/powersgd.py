@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from pipelines.config import require
+from pipelines.config import whole
+from pipelines.config.validate import MOST_SEED, MOST_WIDTH
 from pipelines.parallel.compression.flat_gradients import is_compressed, split
 from pipelines.parallel.patterns import Exchange, NamedShape, Pattern, Start, float_sum, numel
 from pipelines.parallel.strategies.bases.flat import FlatStrategy
@@ -25,8 +26,8 @@ class PowersgdOptions:
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
-        require(self.rank >= 1, "rank", self.rank, "a whole number of at least 1")
-        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
+        whole(self, "rank", most=MOST_WIDTH)
+        whole(self, "seed", least=0, most=MOST_SEED)
 
 
 def orthonormalize(columns: torch.Tensor) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pipelines.config import choice, require
+from pipelines.config import choice, whole
+from pipelines.config.validate import MOST_SEED
 from pipelines.parallel.compression.packing import pack, packed_bytes, unpack
 from pipelines.parallel.compression.rounding import stochastic_levels
 from pipelines.parallel.compression.scale_groups import (
@@ -37,15 +38,10 @@ class QsgdOptions:
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
-        require(1 <= self.levels <= 127, "levels", self.levels, "a whole number from 1 to 127")
-        require(
-            self.bucket_size is None or self.bucket_size >= 1,
-            "bucket_size",
-            self.bucket_size,
-            "null or a whole number of at least 1",
-        )
+        whole(self, "levels", most=127)
+        whole(self, "bucket_size", most=2**31 - 1, null=True)
+        whole(self, "seed", least=0, most=MOST_SEED)
         choice("norm", self.norm, NORMS)
-        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
 
 
 @STRATEGIES.register("qsgd")

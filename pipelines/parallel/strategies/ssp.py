@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from horovod_gq.collectives import Pending
-from pipelines.config import require
+from pipelines.config import whole
 from pipelines.parallel.patterns import NamedShape, Pattern, flat, float_sum, numel
 from pipelines.parallel.strategies.bases.flat import FlatStrategy
 from pipelines.parallel.strategy import STRATEGIES
@@ -23,7 +23,7 @@ class SspOptions:
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
-        require(self.staleness >= 1, "staleness", self.staleness, "a whole number of at least 1 (0 is sdp)")
+        whole(self, "staleness", most=1000)  # 0 is sdp; every step of it holds a copy of the gradients
 
 
 class Arrived:

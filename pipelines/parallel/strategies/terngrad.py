@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pipelines.config import require
+from pipelines.config import number, whole
+from pipelines.config.validate import MOST_SEED
 from pipelines.errors import UserError
 from pipelines.parallel.compression.flat_gradients import split
 from pipelines.parallel.compression.packing import pack, packed_bytes, unpack
@@ -32,13 +33,8 @@ class TerngradOptions:
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
-        require(
-            self.clip_sigmas is None or self.clip_sigmas > 0.0,
-            "clip_sigmas",
-            self.clip_sigmas,
-            "null or a number above 0",
-        )
-        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
+        number(self, "clip_sigmas", above=0.0, most=1e20, null=True)
+        whole(self, "seed", least=0, most=MOST_SEED)
 
 
 @STRATEGIES.register("terngrad")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pipelines.config import require
+from pipelines.config import number
 from pipelines.parallel.compression.selection import largest
 from pipelines.parallel.compression.sparse import (
     add_payloads,
@@ -28,7 +28,7 @@ class TopkOptions:
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
-        require(0.0 < self.density <= 1.0, "density", self.density, "a number above 0, at most 1")
+        number(self, "density", above=0.0, most=1.0)
 
 
 @STRATEGIES.register("topk")

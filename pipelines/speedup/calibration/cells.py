@@ -33,7 +33,7 @@ class Cell:
 def sweep_cells(
     rows: Sequence[Row], cycle_milliseconds: float, oversubscribed_cycle_milliseconds: float
 ) -> list[Cell]:
-    """Return the cells of several workers; `rows` as in results/sweep/sweep.json, made with these periods of Horovod."""
+    """Return the cells of several workers; `rows` as in sweep.json, made with these periods of Horovod."""
     periods = {False: cycle_milliseconds / 1e3, True: oversubscribed_cycle_milliseconds / 1e3}
     return [
         Cell(

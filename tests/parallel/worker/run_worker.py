@@ -21,6 +21,7 @@ from pipelines.parallel.run.replicas import parameter_digest, replicas_identical
 from pipelines.parallel.run.worker import Worker, result_row
 from pipelines.tracking import TrackingConfig
 from pipelines.training.config import RecipeConfig
+from tests.damage import flip_byte
 
 
 def make_job(method: str, params: Path) -> Job:
@@ -111,6 +112,22 @@ def check_common_epoch(job: Job) -> None:
     assert foreign is None, "a checkpoint of other parameters was taken"
 
 
+def check_damage(job: Job) -> None:
+    """A bit that flips in one rank's newest file sends all ranks back an epoch, and the weights end up the same."""
+    clear_checkpoints(job)
+    straight = Worker(job)
+    train_epochs(straight, 2)
+    expected = parameter_digest(straight.model)
+    if hvd.rank() == 1:
+        flip_byte(checkpoint.rank_file(job.checkpoint_folder, 1, 2))
+    hvd.barrier()
+    resumed = Worker(job)
+    resumed.resume()
+    assert resumed.epoch == 1, "the damaged checkpoint was taken"
+    train_epochs(resumed, 1)
+    assert parameter_digest(resumed.model) == expected, "the resumed weights differ"
+
+
 def check_finish(job: Job) -> None:
     checkpoint.finish(job.checkpoint_folder, {"weight": torch.ones(1)})
     hvd.barrier()
@@ -128,6 +145,7 @@ def main() -> None:
         check_method(make_job(method, params))
     check_interval(params)
     check_common_epoch(make_job("gq4", params))
+    check_damage(make_job("gq4", params))
     check_finish(make_job("gq4", params))
     hvd.shutdown()
 

@@ -1,5 +1,6 @@
 """What a new user may get wrong with data: each mistake is one line that names the remedy."""
 
+import hashlib
 import socket
 import threading
 import time
@@ -27,10 +28,10 @@ def fails(config: Any, tmp_path: Path, match: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"validation_fraction": 0.0}, "validation_fraction: 0.0 is not allowed; allowed: more than 0"),
+        ({"validation_fraction": 0.0}, "validation_fraction: 0.0 is not allowed; allowed: a number above 0"),
         ({"test_fraction": 0.6}, "test_fraction: 0.6 is not allowed"),
         ({"train_limit": 0}, "train_limit: 0 is not allowed"),
-        ({"image_size": 3}, "image_size: 3 is not allowed; allowed: null or 4 to 512"),
+        ({"image_size": 3}, "image_size: 3 is not allowed; allowed: null or a whole number of at least 4"),
         ({"seed": -1}, "seed: -1 is not allowed"),
         ({"name": "npz"}, "path: None is not allowed"),
         ({"path": "x.npz"}, "path: 'x.npz' is not allowed; allowed: null"),
@@ -127,6 +128,26 @@ def test_damaged_npz(
     damage(path)
     place = {"path": str(path)} if name == "npz" else {"root": str(tmp_path)}
     fails(make_config(name=name, **place), tmp_path, "cifar10.npz: is no valid .npz archive, perhaps cut off")
+
+
+@pytest.mark.parametrize("entry", ["own.npz", "*own.npz", "sets/own.npz", "data/sets/own.npz"])
+def test_a_data_file_is_held_against_its_recorded_checksum(
+    entry: str, tmp_path: Path, make_config: Any, arrays: Any
+) -> None:
+    folder = tmp_path / "sets"
+    folder.mkdir()
+    np.savez(folder / "own.npz", **arrays)
+    sums = (folder if "/" not in entry else tmp_path) / "SHA256SUMS"
+    config = make_config(name="npz", path=str(folder / "own.npz"))
+    good = hashlib.sha256((folder / "own.npz").read_bytes()).hexdigest()
+    sums.write_text(f"{'0' * 64}  sets/other.npz\n{good}  {entry}\n")
+    prepare(config, tmp_path / "first", tmp_path / "figure.png")
+    sums.write_text(f"{'0' * 64}  {entry}\n")
+    fails(
+        config,
+        tmp_path,
+        rf"own\.npz: is damaged .* its SHA-256 is {good[:16]}\.\.\., SHA256SUMS records 0{{16}}",
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
 import json
+import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.data import load_prepared
+from pipelines.data import PreparedData, load_prepared
 from pipelines.data.preparation import channel_statistics, prepare, resize, split_raw
 from pipelines.data.raw import RawData
 from pipelines.data.split import limit, stratified_pick
 from pipelines.errors import UserError
+from tests.soak import times
 
 
 @settings(max_examples=50, deadline=None)
@@ -122,6 +125,48 @@ def test_many_classes_share_one_grid(tmp_path: Path, make_config: Any) -> None:
     assert (tmp_path / "samples.png").read_bytes().startswith(b"\x89PNG")
 
 
+def load_or_message(folder: Path) -> tuple[PreparedData | None, str]:
+    try:
+        return load_prepared(folder), ""
+    except UserError as error:
+        return None, str(error)
+
+
+def test_any_damage_of_prepared_files_is_named(tmp_path: Path, make_config: Any) -> None:
+    """Bytes are flipped and files cut off in many places; the line names the file, and nothing is taken for whole."""
+    prepare(make_config(train_limit=60, test_limit=20), tmp_path, tmp_path / "samples.png")
+    whole = load_prepared(tmp_path)
+    generator = random.Random(0)
+    outcomes = Counter[str]()
+    for path in [tmp_path / f"{name}.npz" for name in ("train", "validation", "test")] + [
+        tmp_path / "meta.json"
+    ]:
+        content = path.read_bytes()
+        for _ in range(times(60, 2000)):
+            damaged = bytearray(content)
+            damaged[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+            cut = generator.random() < 0.2
+            path.write_bytes(content[: generator.randrange(len(content))] if cut else damaged)
+            data, message = load_or_message(tmp_path)
+            if data is None:
+                assert message.startswith(str(tmp_path))
+                assert "run the stage prepare again" in message
+                assert message.isprintable()
+                outcomes["named"] += 1
+                continue
+            # What no reader looks at (the time stamp of an archive, a detail of the summary) may change.
+            assert data.checksum == whole.checksum
+            assert all(
+                torch.equal(getattr(getattr(data, split), part), getattr(getattr(whole, split), part))
+                for split in ("train", "validation", "test")
+                for part in ("images", "labels")
+            )
+            outcomes["harmless"] += 1
+        path.write_bytes(content)
+    print(f"{outcomes.total()} damaged prepared files: {dict(outcomes)}")
+    assert outcomes["named"] > outcomes["harmless"]
+
+
 @pytest.mark.parametrize("damage", ["missing", "meta", "array", "cut"])
 def test_prepared_data_that_is_not_what_was_recorded(damage: str, tmp_path: Path, make_config: Any) -> None:
     prepare(make_config(), tmp_path, tmp_path / "samples.png")
@@ -138,6 +183,16 @@ def test_prepared_data_that_is_not_what_was_recorded(damage: str, tmp_path: Path
         changed["labels"] = changed["labels"][::-1].copy()
         np.savez(path, **changed)
     with pytest.raises(UserError, match=r"run the stage prepare|is no valid .npz archive"):
+        load_prepared(tmp_path)
+
+
+def test_a_changed_array_is_named_with_both_checksums(tmp_path: Path, make_config: Any) -> None:
+    prepare(make_config(), tmp_path, tmp_path / "samples.png")
+    with np.load(tmp_path / "test.npz") as archive:
+        np.savez(tmp_path / "test.npz", images=archive["images"], labels=archive["labels"][::-1])
+    with pytest.raises(
+        UserError, match=r"test\.npz: the arrays do not match .*SHA-256 [0-9a-f]{16}\.\.\., recorded"
+    ):
         load_prepared(tmp_path)
 
 

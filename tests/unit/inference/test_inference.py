@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pipelines import checkpoints
 from pipelines.data import PreparedData
 from pipelines.errors import UserError
 from pipelines.inference import choose_checkpoint, load_classifier, predict_files
@@ -92,9 +93,9 @@ def test_choice_of_the_checkpoint(tmp_path: Path, data: PreparedData) -> None:
     for name in ("densenet10", "densenet16", "densenet22"):
         write_run(tmp_path, name, name, data)
     path = folder / "densenet16/best.pt"
-    content = torch.load(path, weights_only=True)
+    content = checkpoints.load(path)
     content["history"][content["best_epoch"] - 1]["validation_accuracy"] = 0.9
-    torch.save(content, path)
+    checkpoints.save(content, path)
     assert choose_checkpoint(folder, None) == path
     assert choose_checkpoint(folder, "densenet22") == folder / "densenet22/best.pt"
     with pytest.raises(

@@ -20,6 +20,7 @@ DENSENET = make_densenet(
     discard_granularity="channel_group",
     discard_group_size=2,
 )
+AUGMENT = AugmentConfig(crop_padding=1, flip=False, cutout=0)
 
 
 class RecordingTracker:
@@ -37,17 +38,18 @@ class RecordingTracker:
 
 @pytest.fixture
 def recipe() -> Callable[..., RecipeConfig]:
-    augment = AugmentConfig(crop_padding=1, flip=False, cutout=0)
-    return lambda **changes: make_recipe(**{"augment": augment, **changes})
+    return lambda **changes: make_recipe(**{"augment": AUGMENT, **changes})
 
 
 @pytest.fixture
 def model() -> Callable[..., nn.Module]:
-    def build(name: str = "densenet10", **changes: Any) -> nn.Module:
-        config = dataclasses.replace(DENSENET, **changes)
-        return build_model(name, num_channels=1, num_classes=3, image_size=8, densenet=config, seed=3)
+    return make_model
 
-    return build
+
+def make_model(name: str = "densenet10", **changes: Any) -> nn.Module:
+    """Build a small model for the images of `stripes`."""
+    config = dataclasses.replace(DENSENET, **changes)
+    return build_model(name, num_channels=1, num_classes=3, image_size=8, densenet=config, seed=3)
 
 
 def stripes(num_images: int, seed: int) -> Split:
@@ -61,6 +63,11 @@ def stripes(num_images: int, seed: int) -> Split:
 
 @pytest.fixture
 def data() -> PreparedData:
+    return make_data()
+
+
+def make_data() -> PreparedData:
+    """Return 100, 50 and 50 images of `stripes`."""
     return PreparedData(
         name="stripes",
         class_names=("one", "three", "five"),

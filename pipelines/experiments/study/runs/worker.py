@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import shutil
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,6 @@ import torch
 from torch import nn
 
 from pipelines.data import PreparedData, load_prepared
-from pipelines.errors import UserError
 from pipelines.experiments.study.job import Training
 from pipelines.models import build_model_for, spec_of
 from pipelines.provenance import provenance
@@ -25,6 +23,7 @@ from pipelines.training import (
     resolve_runtime,
     train,
 )
+from pipelines.training.checkpoint import LAST, PREVIOUS
 from pipelines.training.job import sizes_of, summarise_run
 
 RECORD = "run.json"
@@ -54,10 +53,10 @@ def train_run(training: Training) -> Trained:
     folder = training.checkpoints / run_key(model, training.recipe, data)
     if (folder / RECORD).exists():
         return Trained(folder=folder, **read_json(folder / RECORD))
-    _discard_damaged(folder)
     trained = _train(training, model, data, folder)
     write_json(folder / RECORD, {"summary": trained.summary, "history": trained.history})
-    (folder / "last.pt").unlink(missing_ok=True)
+    for name in (LAST, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
     return trained
 
 
@@ -105,17 +104,8 @@ def _load(folder: Path) -> PreparedData:
     return load_prepared(folder)
 
 
-def _discard_damaged(folder: Path) -> None:
-    """Remove the run's folder where its last checkpoint is damaged or of another version."""
-    try:
-        if (folder / "last.pt").exists():
-            load_checkpoint(folder / "last.pt")
-    except UserError:
-        shutil.rmtree(folder)
-
-
 def _finished_epochs(folder: Path) -> list[Row]:
-    last = folder / "last.pt"
+    last = folder / LAST
     return [*load_checkpoint(last).history] if last.exists() else []
 
 

@@ -1,0 +1,70 @@
+"""Every section of params.yaml with the dataclass that it becomes."""
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import load_yaml, section_of
+from pipelines.config.show import show_key
+from pipelines.data.config import PrepareConfig
+from pipelines.errors import UserError
+from pipelines.evaluation.config import EvaluateConfig
+from pipelines.experiments.convergence import ConvergenceConfig
+from pipelines.experiments.study import StudyConfig
+from pipelines.experiments.sweep import SweepConfig
+from pipelines.models.config import DenseNetConfig
+from pipelines.parallel.config import DistributedConfig
+from pipelines.parallel.strategies import build_method
+from pipelines.speedup import SpeedupConfig
+from pipelines.tracking import TrackingConfig
+from pipelines.training.config import BaselineConfig, RecipeConfig, TrainConfig
+
+SECTIONS: dict[str, type] = {
+    "prepare": PrepareConfig,
+    "densenet": DenseNetConfig,
+    "recipe": RecipeConfig,
+    "train": TrainConfig,
+    "baseline": BaselineConfig,
+    "distributed": DistributedConfig,
+    "evaluate": EvaluateConfig,
+    "speedup": SpeedupConfig,
+    "sweep": SweepConfig,
+    "convergence": ConvergenceConfig,
+    "study": StudyConfig,
+    "tracking": TrackingConfig,
+}
+"""All but `methods`, whose entries are checked by the strategy that each names."""
+
+
+def read_sections(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the sections of the file at `path` that are valid, and a line for each that is not.
+
+    Under `methods` stands the list of the valid methods' names. Nothing is raised for a mistake of the user.
+    """
+    try:
+        document = load_yaml(path)
+    except UserError as error:
+        return {"methods": []}, [str(error)]
+    return check_sections(document, path)
+
+
+def check_sections(document: dict[str, Any], path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Do the same with a `document` that was read from `path`."""
+    sections: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, cls in SECTIONS.items():
+        try:
+            sections[name] = section_of(document, cls, name, path)
+        except UserError as error:
+            problems.append(str(error))
+    methods = document.get("methods")
+    sections["methods"] = []
+    for method in methods if isinstance(methods, dict) and methods else [None]:
+        try:
+            build_method(document, method, path)
+            sections["methods"].append(method)
+        except UserError as error:
+            problems.append(str(error))
+    known = [*SECTIONS, "methods"]
+    unknown = [show_key(key) for key in document if key not in known]
+    problems += [f"{path}: {key}: unknown section; allowed: {', '.join(known)}" for key in unknown]
+    return sections, problems
