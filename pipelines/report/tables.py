@@ -97,6 +97,14 @@ def _cell(row: Row, column: Column, peers: Sequence[Row]) -> Cell:
     return Cell(column.format(value), numeric=not isinstance(value, str), best=best)
 
 
+def markdown(table: Table) -> str:
+    """Return the table in Markdown, the best of each column in bold, numbers to the right."""
+    numeric = [any(row[index].numeric for row in table.rows) for index in range(len(table.headings))]
+    lines = [table.headings, ["---:" if right else "---" for right in numeric]]
+    lines += [[f"**{cell.text}**" if cell.best else cell.text for cell in row] for row in table.rows]
+    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
+
+
 @dataclass(frozen=True, order=True)
 class Interval:
     """A value with the bounds of its interval; the value alone orders."""

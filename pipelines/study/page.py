@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.report.claims import claims_section
 from pipelines.report.page import Picture, Section, embed, render_page
-from pipelines.report.tables import Column, make_table
+from pipelines.report.tables import Column, make_table, markdown
 from pipelines.results import Row
 from pipelines.study.claims import NOT_RUN, rate_drops
 from pipelines.study.collect import DataResults
@@ -20,7 +20,6 @@ from pipelines.study.tables import (
     claim_rows,
     commonest_threads,
     comparison_rows,
-    markdown,
     rate,
     shown_ablation,
     shown_comparison,

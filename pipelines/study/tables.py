@@ -11,7 +11,6 @@ from pipelines.evaluation.comparison import summarise_seeds
 from pipelines.report.tables import (
     Column,
     Interval,
-    Table,
     count,
     decimal,
     milliseconds,
@@ -201,11 +200,3 @@ def claim_rows(data: str, claims: Sequence[Claim]) -> list[Row]:
         rows.append({**common, "test": None, "answer": claim.answer})
         rows += [{**common, **test} for test in claim.tests]
     return rows
-
-
-def markdown(table: Table) -> str:
-    """Return the table in Markdown, the best of each column in bold, numbers to the right."""
-    numeric = [any(row[index].numeric for row in table.rows) for index in range(len(table.headings))]
-    lines = [table.headings, ["---:" if right else "---" for right in numeric]]
-    lines += [[f"**{cell.text}**" if cell.best else cell.text for cell in row] for row in table.rows]
-    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)

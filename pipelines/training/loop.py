@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from pipelines.data import Batches, PreparedData
 from pipelines.errors import UserError
-from pipelines.models import spec_of
+from pipelines.models import ModelSpec, spec_of
 from pipelines.training.checkpoint import (
     Checkpoint,
     EpochRow,
@@ -32,6 +32,8 @@ from pipelines.training.statistics import settle_statistics
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and nothing here calls it but through the argument
     from pipelines.tracking import Tracker
+
+LAST = "last.pt"
 
 
 class DivergedError(UserError):
@@ -83,7 +85,7 @@ def train(
         for _ in progress:
             row = run.next_epoch()
             run.save()
-            tracker.log_metrics({key: float(row[key]) for key in row if key != "epoch"}, step=run.epoch)
+            tracker.log_history(run.history)
             progress.set_postfix(
                 loss=f"{row['train_loss']:.3f}", validation=f"{row['validation_accuracy']:.4f}"
             )
@@ -96,10 +98,22 @@ def train(
     )
 
 
+def unfinished_checkpoint(
+    folder: Path, spec: ModelSpec, recipe: RecipeConfig, data: PreparedData
+) -> Checkpoint | None:
+    """Return `folder`/last.pt if it is of this very run and unfinished: where `train` goes on."""
+    path = folder / LAST
+    if not path.exists():
+        return None
+    last = load_checkpoint(path)
+    same = (last.spec, last.recipe, last.data_checksum) == (spec, asdict(recipe), data.checksum)
+    return last if same and not last.finished and last.optimizer_state is not None else None
+
+
 def mark_finished(folder: Path) -> None:
     """Mark the run in `folder` as complete: the next `train` there starts anew instead of resuming."""
-    last = load_checkpoint(folder / "last.pt")
-    save_checkpoint(Checkpoint(**{**vars(last), "finished": True}), folder / "last.pt")
+    last = load_checkpoint(folder / LAST)
+    save_checkpoint(Checkpoint(**{**vars(last), "finished": True}), folder / LAST)
 
 
 class _Run:
@@ -107,7 +121,8 @@ class _Run:
 
     def __init__(self, model: nn.Module, data: PreparedData, recipe: RecipeConfig, folder: Path) -> None:
         self.model, self.data, self.recipe = model, data, recipe
-        self.last_path, self.best_path = folder / "last.pt", folder / "best.pt"
+        self.folder = folder
+        self.last_path, self.best_path = folder / LAST, folder / "best.pt"
         self.runtime = resolve_runtime(recipe, model)
         self.runtime.place(model)
         self.forward = self.runtime.forward_of(model)
@@ -135,15 +150,8 @@ class _Run:
 
     def resume(self) -> None:
         """Take over the state of last.pt if it is of this very run and unfinished."""
-        if not self.last_path.exists():
-            return
-        last = load_checkpoint(self.last_path)
-        same = (last.spec, last.recipe, last.data_checksum) == (
-            spec_of(self.model),
-            asdict(self.recipe),
-            self.data.checksum,
-        )
-        if not same or last.finished or last.optimizer_state is None:
+        last = unfinished_checkpoint(self.folder, spec_of(self.model), self.recipe, self.data)
+        if last is None or last.optimizer_state is None:
             return
         self.model.load_state_dict(last.model_state)
         self.optimizer.load_state_dict(last.optimizer_state)
