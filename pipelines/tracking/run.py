@@ -34,7 +34,7 @@ def open_run(
     role: Role = Role.STAGE,
     resumes: bool = False,
 ) -> Iterator[Tracker]:
-    """Yield a tracker that logs to the MLflow run called `stage` or `stage@item`.
+    """Yield a tracker that logs to the MLflow run called `item`, or `stage` where there is none.
 
     The run is a child of the parent that all stages of one pipeline run share, and carries `tags` besides
     role, stage, item and commit. It is a new one, unless the stage `resumes` an interrupted work: then it is the
@@ -100,8 +100,7 @@ def _own_run(
     if parent is not None:
         tags["mlflow.parentRunId"] = parent
     if found is None:
-        name = "@".join(labels[key] for key in ("stage", "item") if key in labels)
-        return client.create_run(experiment, tags=tags, run_name=name)
+        return client.create_run(experiment, tags=tags, run_name=labels.get("item", labels["stage"]))
     run_id = found.info.run_id
     # The user who began it stays: MLflow lets that tag not be changed.
     tags.pop("mlflow.user", None)

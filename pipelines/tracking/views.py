@@ -23,7 +23,6 @@ _CREATED = 1_700_000_000_000
 class Chart:
     """A line chart of a metric over the epochs or over another metric, or a bar chart of a metric by run."""
 
-    title: str
     metric: str
     over: str | None = None
     """For lines: `step`, or the metric on the other axis; None: bars."""
@@ -54,6 +53,11 @@ def _metrics(*names: str) -> list[str]:
 
 _DATASET = "attributes.`Dataset`"
 _VERSION = "attributes.`Version`"
+_RUN_NAME = "attributes.`Run Name`"
+# Columns that MLflow always shows: age and duration.
+_LAST = ("runDateAndNestInfo", "duration")
+# Pixels by the kind of column.
+_WIDTH = {"params": 100, "metrics": 110, "attributes": 150}
 
 VIEWS = (
     View(
@@ -71,12 +75,12 @@ VIEWS = (
         "metrics.`acceleration`",
         False,
         [
-            Chart("Training loss by epoch", "train_loss", "step"),
-            Chart("Training loss by seconds of training", "train_loss", CURVE_SECONDS),
-            Chart("Test accuracy", "test_accuracy"),
-            Chart("Seconds a step", "step_seconds"),
-            Chart("Acceleration over one worker", "acceleration"),
-            Chart("Bytes that a worker sends a step", "wire_bytes_per_step"),
+            Chart("train_loss", "step"),
+            Chart("train_loss", CURVE_SECONDS),
+            Chart("test_accuracy"),
+            Chart("step_seconds"),
+            Chart("acceleration"),
+            Chart("wire_bytes_per_step"),
         ],
     ),
     View(
@@ -95,12 +99,12 @@ VIEWS = (
         "metrics.`test_accuracy`",
         False,
         [
-            Chart("Validation accuracy by epoch", "validation_accuracy", "step"),
-            Chart("Validation accuracy by seconds of training", "validation_accuracy", CURVE_SECONDS),
-            Chart("Training loss by epoch", "train_loss", "step"),
-            Chart("Test accuracy", "test_accuracy"),
-            Chart("AUC, macro average", "auc_macro"),
-            Chart("Parameters", "num_parameters"),
+            Chart("validation_accuracy", "step"),
+            Chart("validation_accuracy", CURVE_SECONDS),
+            Chart("train_loss", "step"),
+            Chart("test_accuracy"),
+            Chart("auc_macro"),
+            Chart("num_parameters"),
         ],
     ),
 )
@@ -129,8 +133,9 @@ def view_value(view: View) -> str:
         "orderByKey": view.order_by,
         "orderByAsc": view.ascending,
         "selectedColumns": list(view.columns),
-        "columnOrder": [],
-        "columnWidths": {},
+        "columnOrder": [_RUN_NAME, *view.columns, *_LAST],
+        "columnWidths": {_RUN_NAME: 210}
+        | {column: _WIDTH[column.partition(".")[0]] for column in view.columns},
         "compareRunCharts": [_card(chart, section, number) for number, chart in enumerate(view.charts)],
         "compareRunSections": [
             {"uuid": section, "name": view.name, "display": True, "isReordered": True, "deleted": False}
@@ -150,7 +155,6 @@ def _card(chart: Chart, section: str, number: int) -> dict[str, Any]:
         "metricSectionId": section,
         "deleted": False,
         "isGenerated": False,
-        "displayName": chart.title,
         "metricKey": chart.metric,
         "runsCountToCompare": 20,
     }

@@ -52,7 +52,7 @@ def test_what_a_stage_logs_is_in_the_store(tmp_path: Path) -> None:
         tracker.set_tags({"model": "densenet50"})
     (run,) = runs("contents")
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "train@densenet50"
+    assert run.info.run_name == "densenet50"
     expected = {
         "recipe.epochs": "2",
         "recipe.augment.flip": "True",
@@ -68,7 +68,7 @@ def test_what_a_stage_logs_is_in_the_store(tmp_path: Path) -> None:
     assert [metric.timestamp - run.info.start_time for metric in loss] == [2000, 4000, 6000]
     assert run.data.metrics["train_seconds"] == 6.0
     (used,) = run.inputs.dataset_inputs
-    assert (used.dataset.name, used.dataset.digest) == ("digits", ("0123456789" * 7)[:36])
+    assert (used.dataset.name, used.dataset.digest) == ("digits", "012345678901")
     tags = {
         "stage": "train",
         "item": "densenet50",
