@@ -7,6 +7,7 @@ from pipelines.command_line import stage_parser
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.data import PrepareConfig
 from pipelines.data.preparation import prepare
+from pipelines.data.prepared import SPLITS
 from pipelines.entry import run_stage
 from pipelines.results import write_json
 from pipelines.tracking import TrackingConfig, open_run
@@ -26,6 +27,8 @@ def main() -> None:
         summary = prepare(config, FOLDER, FIGURE)
         write_json(SUMMARY, summary)
         tracker.set_tags({"data_checksum": summary["data_checksum"]})
+        sizes = {part: summary[f"num_{part}"] for part in SPLITS}
+        tracker.log_dataset(summary["name"], summary["data_checksum"], sizes, "preparation")
         tracker.log_figure(FIGURE)
     checksum = summary["data_checksum"][:12]
     print(f"{summary['name']}: {summary['num_train']} training images, checksum {checksum}")

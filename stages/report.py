@@ -6,6 +6,7 @@ from pipelines.command_line import stage_parser
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.entry import run_stage
 from pipelines.report import build_report
+from pipelines.report.findings import findings
 from pipelines.tracking import TrackingConfig, open_run
 
 
@@ -16,7 +17,9 @@ def main() -> None:
     page = Path("results/report.html")
     with open_run(tracking, "report", None, {}) as tracker:
         build_report(Path("results"), page)
-        tracker.log_artifact(page)
+        pipeline = tracker.pipeline()
+        pipeline.log_artifact(page)
+        pipeline.set_note(findings(Path("results")))
 
 
 if __name__ == "__main__":

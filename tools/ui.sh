@@ -4,9 +4,10 @@ set -euo pipefail
 port=$1
 store=${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
 case "$store" in
-    http*) echo "MLFLOW_TRACKING_URI is a server: open $store in a browser"; exit 0 ;;
+    http*) echo "MLFLOW_TRACKING_URI is a server: open it in a browser"; exec python -m pipelines.tracking.pages "$store" ;;
 esac
 [ "$store" != sqlite:///mlflow.db ] || [ -f mlflow.db ] || { echo "error: no runs yet (mlflow.db is missing); run 'make repro' first" >&2; exit 1; }
-echo "MLflow UI on http://127.0.0.1:$port (Ctrl-C ends it)"
 export MLFLOW_DISABLE_TELEMETRY=true
+echo "MLflow UI on http://127.0.0.1:$port (Ctrl-C ends it). Saved views, see docs/mlflow.md:"
+python -m pipelines.tracking.pages "http://127.0.0.1:$port"
 exec mlflow ui --backend-store-uri "$store" --host 127.0.0.1 --port "$port"

@@ -59,6 +59,11 @@ class PreparedData:
         """Side of the square images in pixels."""
         return int(self.train.images.shape[-1])
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of images of each part."""
+        return {name: len(getattr(self, name)) for name in SPLITS}
+
 
 def checksum_of(splits: dict[str, Split], class_names: tuple[str, ...]) -> str:
     """Return the SHA-256 (hex) of class names and of each split's name, shapes and bytes."""

@@ -14,6 +14,7 @@ from pipelines.evaluation.roc import MACRO
 from pipelines.evaluation.runs import find_runs
 from pipelines.results import Row, nested, write_csv, write_json
 from pipelines.tracking import Tracker
+from pipelines.tracking.vocabulary import EVALUATION_METRICS, chosen, trained_model
 
 # What `dvc metrics` shows and compares.
 METRICS = ("test_accuracy", "test_loss", "auc_macro", "auc_micro", "calibration_error")
@@ -47,7 +48,7 @@ def evaluate(
     write_json(results / "recognition.metrics.json", nested(_first_seeds(evaluated), ("model",), METRICS))
     write_curves(evaluated, data.class_names, results / "evaluate")
     figures = draw_all(evaluated, data.class_names, results / "figures/recognition")
-    _log(evaluated, figures, tracker)
+    _log(evaluated, data, figures, tracker)
     return rows
 
 
@@ -76,9 +77,13 @@ def write_curves(evaluated: Sequence[Evaluated], class_names: tuple[str, ...], f
         write_csv(folder / "confusion" / f"{one.run.name}.csv", confusion)
 
 
-def _log(evaluated: Sequence[Evaluated], figures: Sequence[Path], tracker: Tracker) -> None:
+def _log(
+    evaluated: Sequence[Evaluated], data: PreparedData, figures: Sequence[Path], tracker: Tracker
+) -> None:
+    """Log each model's numbers into the run that trained it, the data and the figures into the stage's own."""
     for one in evaluated:
-        numbers = {key: value for key, value in one.row.items() if isinstance(value, int | float)}
-        tracker.log_metrics({f"{one.run.name}.{key}": float(value) for key, value in numbers.items()})
+        run = tracker.run_of(trained_model(one.run.summary, one.run.history, one.run.name))
+        run.log_metrics(chosen(one.row, EVALUATION_METRICS))
+    tracker.log_dataset(data.name, data.checksum, data.sizes, "evaluation")
     for figure in figures:
         tracker.log_figure(figure)

@@ -4,10 +4,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.report.claims import claims_section
+from pipelines.report.claims import claims_section, read_claims
 from pipelines.report.page import Picture, Section, embed, render_page
 from pipelines.report.tables import DISTRIBUTED, PAIRS, RECOGNITION, SPEEDUP, shown_pairs, shown_recognition
-from pipelines.results import Row, own_or_reference, read_json
+from pipelines.results import Row, read_json
 from pipelines.tables import make_table
 
 
@@ -115,15 +115,9 @@ def _pairs_section(rows: list[Row]) -> Section:
 
 def _claims_section(results: Path) -> Section:
     """Show what the recognition study answered; no dependency of the DAG, which runs without the study's rows."""
-    path, committed = own_or_reference(results, "study/study.json")
-    rows = read_json(path) if path.exists() else []
-    answered = claims_section([row for row in rows if row["experiment"] == "claim"])
-    commits = " and ".join(sorted({str(row["commit"]) for row in rows if "commit" in row}))
-    whose = "the authors' run (yours: make study)" if committed else "make study"
-    tables = "reference/study/study.md" if committed else "results/study/study.md"
-    origin = f"Answered by {whose} at commit {commits}; all of its tables and figures: {tables}."
-    paragraphs = [origin if commits else "Not run: make study answers them.", *answered.paragraphs]
-    return replace(answered, paragraphs=paragraphs)
+    rows, origin = read_claims(results)
+    answered = claims_section(rows)
+    return replace(answered, paragraphs=[origin, *answered.paragraphs])
 
 
 def _distributed_section(rows: list[Row], results: Path) -> Section:

@@ -1,9 +1,10 @@
 """The answers to the study's claims, from the rows that the recognition study writes."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipelines.report.page import Section
-from pipelines.results import Row
+from pipelines.results import Row, own_or_reference, read_json
 from pipelines.tables import Column, count, decimal, make_table
 
 RULE = (
@@ -28,6 +29,19 @@ CLAIMS = (
     Column("num_pairs", "pairs", count),
     Column("rule", "rule"),
 )
+
+
+def read_claims(results: Path) -> tuple[list[Row], str]:
+    """Return the rows of the claims, of the user's own study or else of the authors', and a sentence on their origin."""
+    path, committed = own_or_reference(results, "study/study.json")
+    rows: list[Row] = read_json(path) if path.exists() else []
+    if not rows:
+        return [], "Not run: make study answers them."
+    whose = "the authors' run (yours: make study)" if committed else "make study"
+    commits = " and ".join(sorted({str(row["commit"]) for row in rows if "commit" in row}))
+    tables = f"{'reference' if committed else 'results'}/study/study.md"
+    origin = f"Answered by {whose} at commit {commits}; all of its tables and figures: {tables}."
+    return [row for row in rows if row["experiment"] == "claim"], origin
 
 
 def claims_section(rows: Sequence[Row]) -> Section:

@@ -1,6 +1,6 @@
 """The speed-up stage: collect the distributed rows, derive the speed-up rows, draw them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.results import Row, nested, read_csv, read_json, write_json
@@ -10,6 +10,7 @@ from pipelines.speedup.link import LinkModel
 from pipelines.speedup.model import speedup_rows
 from pipelines.speedup.outlook import write_outlook
 from pipelines.tracking import Tracker
+from pipelines.tracking.vocabulary import SPEEDUP_METRICS, chosen, distributed_run, predicted_metrics
 
 DISTRIBUTED_VALUES = ("test_accuracy", "test_loss", "train_loss", "wire_bytes_per_step")
 SPEEDUP_VALUES = ("acceleration_ratio", "acceleration_over_reference", "step_seconds")
@@ -44,19 +45,27 @@ def analyse(
     figures = [results / "figures" / f"{name}.png" for name in names]
     draw_step_parts(rows, figures[0])
     draw_acceleration_by_link(rows, figures[1])
-    draw_training_curves(_histories(models, methods, results), figures[2])
+    histories = _histories(models, methods, results)
+    draw_training_curves(histories, figures[2])
     figures += write_outlook(runs, measured, config.links_mbit_per_second, results)
     for figure in figures:
         tracker.log_figure(figure)
-    tracker.log_metrics(
-        {
-            f"{row['model']}.{row['method']}.{value}": row[value]
-            for row in measured
-            for value in SPEEDUP_VALUES
-        },
-        step=None,
-    )
+    _log(runs, rows, histories, tracker)
     return rows
+
+
+def _log(
+    runs: Sequence[Row], rows: Sequence[Row], histories: Mapping[tuple[str, str], list[Row]], tracker: Tracker
+) -> None:
+    """Log what was measured and predicted of each model and method into the run that trained it."""
+    for run in runs:
+        cell = (run["model"], run["method"])
+        metrics: dict[str, float] = {}
+        for row in rows:
+            if (row["model"], row["method"]) == cell:
+                measured = row["source"] == "measured"
+                metrics |= chosen(row, SPEEDUP_METRICS) if measured else predicted_metrics(row)
+        tracker.run_of(distributed_run(run, histories[cell])).log_metrics(metrics)
 
 
 def _histories(

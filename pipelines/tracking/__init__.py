@@ -3,5 +3,6 @@
 from pipelines.tracking.config import TrackingConfig
 from pipelines.tracking.run import open_run
 from pipelines.tracking.tracker import NullTracker, Tracker
+from pipelines.tracking.vocabulary import Role
 
-__all__ = ["NullTracker", "Tracker", "TrackingConfig", "open_run"]
+__all__ = ["NullTracker", "Role", "Tracker", "TrackingConfig", "open_run"]

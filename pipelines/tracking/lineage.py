@@ -23,10 +23,18 @@ def pipeline_run() -> str | None:
     if named:
         # The name becomes part of a search expression, which knows no escape for quotes.
         return re.sub(r"""['"`\\]""", "_", named)
+    process = dvc_process()
+    if process is None:
+        return None
+    return f"{socket.gethostname()}-{process.pid}-{process.create_time():.2f}"
+
+
+def dvc_process() -> psutil.Process | None:
+    """Return the `dvc` process that this one descends from, or None."""
     for process in psutil.Process().parents():
         try:
             if is_dvc(process.cmdline()):
-                return f"{socket.gethostname()}-{process.pid}-{process.create_time():.2f}"
+                return process
         except psutil.Error:
             # A process that has ended or is another user's is not the dvc that waits for us.
             continue

@@ -14,16 +14,25 @@ from torch import nn
 
 from pipelines.provenance import library_versions
 
-MODEL_NAME = "model"
+REGISTERED_PREFIX = "gqbench-"
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def log_pytorch_model(uri: str, run_id: str, model: nn.Module, example: npt.NDArray[np.float32]) -> None:
-    """Store `model` (on the CPU, in evaluation mode) in run `run_id` with signature and input `example`."""
+def log_pytorch_model(
+    uri: str, run_id: str, name: str, model: nn.Module, example: npt.NDArray[np.float32], step: int
+) -> str:
+    """Store `model` (on the CPU, in evaluation mode) in run `run_id` under `name`; return the stored model's id.
+
+    It gets a signature, the input `example`, the run's parameters and its metrics at `step`, and becomes a version
+    of the registered model gqbench-`name`.
+    """
     arguments = _arguments(model, example)
     mlflow.set_tracking_uri(uri)
     with mlflow.start_run(run_id=run_id):
-        mlflow.pytorch.log_model(model, name=MODEL_NAME, **arguments)
+        info = mlflow.pytorch.log_model(
+            model, name=name, step=step, registered_model_name=REGISTERED_PREFIX + name, **arguments
+        )
+    return str(info.model_id)
 
 
 def save_pytorch_model(folder: Path, model: nn.Module, example: npt.NDArray[np.float32]) -> None:

@@ -16,10 +16,11 @@ from pipelines.models import (
 )
 from pipelines.provenance import provenance
 from pipelines.results import Row, write_csv, write_json
-from pipelines.tracking import Tracker, TrackingConfig, open_run
+from pipelines.tracking import Role, Tracker, TrackingConfig, open_run
+from pipelines.tracking.vocabulary import trained_model
 from pipelines.training.checkpoint import load_checkpoint, mark_finished, rebuild_model
 from pipelines.training.config import RecipeConfig
-from pipelines.training.loop import TrainResult, train
+from pipelines.training.loop import TrainResult, train, unfinished_checkpoint
 
 DATA_FOLDER = Path("data/prepared")
 CHECKPOINT_FOLDER = Path("checkpoints/recognition")
@@ -43,13 +44,17 @@ def run_training(stage: str, name: str, params: Path = DEFAULT_PATH) -> Row:
     sizes = sizes_of(model)
     folder = CHECKPOINT_FOLDER / name
     tags = {"model": name, "data_checksum": data.checksum, "seed": recipe.seed}
-    with open_run(tracking, stage, name, tags) as tracker:
-        tracker.log_params({"recipe": asdict(recipe), "model": asdict(spec), **sizes})
+    resumes = unfinished_checkpoint(folder, spec, recipe, data) is not None
+    with open_run(tracking, stage, name, tags, role=Role.MODEL, resumes=resumes) as tracker:
+        tracker.log_dataset(data.name, data.checksum, data.sizes, "training")
+        tracker.log_params(
+            {"recipe": asdict(recipe)} | ({"densenet": asdict(spec.densenet)} if spec.densenet else {})
+        )
         result = train(model, data, recipe, folder=folder, tracker=tracker, description=name)
         row = summarise_run(name, data, recipe, sizes, result)
         write_csv(RESULT_FOLDER / f"{name}.csv", result.history)
         write_json(RESULT_FOLDER / f"{name}.json", row)
-        _log_best_model(tracker, result, data)
+        _log_summary(tracker, row, result, data)
     mark_finished(folder)
     return row
 
@@ -92,7 +97,12 @@ def summarise_run(
     }
 
 
-def _log_best_model(tracker: Tracker, result: TrainResult, data: PreparedData) -> None:
-    """Log the best epoch's model with a few normalised validation images as example."""
+def _log_summary(tracker: Tracker, row: Row, result: TrainResult, data: PreparedData) -> None:
+    """Log the run's columns, and the best epoch's model with a few normalised validation images as example."""
+    subject = trained_model(row)
+    tracker.log_params(subject.params)
+    tracker.log_history(result.history)
+    tracker.log_metrics(subject.metrics)
     images, _ = next(iter(ordered_batches(data.validation, data, min(NUM_EXAMPLES, len(data.validation)))))
-    tracker.log_model(rebuild_model(load_checkpoint(result.best_checkpoint)), images.numpy())
+    best = rebuild_model(load_checkpoint(result.best_checkpoint))
+    tracker.log_model(row["model"], best, images.numpy(), result.best_epoch)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pipelines.data import PreparedData, training_batches
 from pipelines.errors import UserError
-from pipelines.models import spec_of
+from pipelines.models import ModelSpec, spec_of
 from pipelines.training.checkpoint import (
     BEST,
     LAST,
@@ -81,7 +81,7 @@ def train(
         for _ in progress:
             row = run.next_epoch()
             run.save()
-            tracker.log_metrics({key: float(row[key]) for key in row if key != "epoch"}, step=run.epoch)
+            tracker.log_history(run.history)
             progress.set_postfix(
                 loss=f"{row['train_loss']:.3f}", validation=f"{row['validation_accuracy']:.4f}"
             )
@@ -92,6 +92,17 @@ def train(
         device=run.runtime.device.type,
         precision=run.runtime.precision,
     )
+
+
+def unfinished_checkpoint(
+    folder: Path, spec: ModelSpec, recipe: RecipeConfig, data: PreparedData
+) -> Checkpoint | None:
+    """Return the newest whole checkpoint in `folder` if it is of this very run and unfinished: `train` resumes it."""
+    last = load_resumable(folder)
+    if last is None:
+        return None
+    same = (last.spec, last.recipe, last.data_checksum) == (spec, asdict(recipe), data.checksum)
+    return last if same and not last.finished and last.optimizer_state is not None else None
 
 
 class _Run:
@@ -119,15 +130,8 @@ class _Run:
 
     def resume(self) -> None:
         """Take over the state of the last whole checkpoint if it is of this very run and unfinished."""
-        last = load_resumable(self.folder)
-        if last is None:
-            return
-        same = (last.spec, last.recipe, last.data_checksum) == (
-            spec_of(self.model),
-            asdict(self.recipe),
-            self.data.checksum,
-        )
-        if not same or last.finished or last.optimizer_state is None:
+        last = unfinished_checkpoint(self.folder, spec_of(self.model), self.recipe, self.data)
+        if last is None or last.optimizer_state is None:
             return
         self.model.load_state_dict(last.model_state)
         self.optimizer.load_state_dict(last.optimizer_state)

@@ -1,7 +1,6 @@
 """One worker (Horovod rank) of a distributed run: trains, times every step, rank 0 writes the row."""
 
 from dataclasses import asdict
-from typing import Any
 
 import horovod.torch as hvd
 import torch
@@ -19,7 +18,8 @@ from pipelines.parallel.run.row import result_row
 from pipelines.parallel.step import parallel_step
 from pipelines.parallel.strategies import build_strategy
 from pipelines.results import write_csv, write_json
-from pipelines.tracking import NullTracker, Tracker, open_run
+from pipelines.tracking import NullTracker, Role, Tracker, open_run
+from pipelines.tracking.vocabulary import DISTRIBUTED_METRICS, chosen, distributed_run
 from pipelines.training import (
     DivergedError,
     build_optimizer,
@@ -162,31 +162,43 @@ def run_worker(job: Job) -> None:
     Writes `job.result_file`, `job.history_file` and `job.checkpoint_folder`/model.pt.
     """
     hvd.init()
-    tags = {"model": job.model, "method": job.method, "seed": job.recipe.seed}
-    if hvd.rank() == 0:
-        with open_run(job.tracking, "distributed", job.name, tags) as tracker:
-            _run(job, tracker)
+    worker = Worker(job)
+    worker.resume()
+    tags = {
+        "model": job.model,
+        "method": job.method,
+        "seed": job.recipe.seed,
+        "data_checksum": worker.data.checksum,
+    }
+    if worker.rank == 0:
+        resumes = worker.epoch > 0
+        with open_run(
+            job.tracking, "distributed", job.name, tags, role=Role.METHOD, resumes=resumes
+        ) as tracker:
+            _run(worker, tracker)
     else:
-        _run(job, NullTracker())
+        _run(worker, NullTracker())
     hvd.shutdown()
 
 
-def _run(job: Job, tracker: Tracker) -> None:
-    worker = Worker(job)
-    worker.resume()
-    tracker.set_tags({"data_checksum": worker.data.checksum})
+def _run(worker: Worker, tracker: Tracker) -> None:
+    job = worker.job
+    tracker.log_dataset(worker.data.name, worker.data.checksum, worker.data.sizes, "training")
     tracker.log_params(
-        {"model": job.model, "workers": worker.num_workers}
-        | {f"method.{key}": value for key, value in worker.method_entry.items()}
-        | {f"distributed.{key}": value for key, value in asdict(job.distributed).items()}
+        {
+            "method": worker.method_entry,
+            "distributed": asdict(job.distributed),
+            "recipe": asdict(job.recipe),
+            "learning_rate": worker.recipe.learning_rate,
+        }
     )
     while worker.epoch < job.distributed.epochs:
         row = worker.train_epoch()
         replicas.average_buffers(worker.model, HorovodCollectives())
         row["validation_loss"], row["validation_accuracy"] = worker.evaluate(worker.data.validation)
         worker.history.append(row)
-        tracker.log_metrics(_numbers(row), step=worker.epoch)
         worker.save()
+        tracker.log_history(worker.history)
     identical = replicas.replicas_identical(worker.model)
     if worker.strategy.replicas_identical and not identical:
         raise RuntimeError(f"{job.name}: the workers' parameters differ after a synchronous run")
@@ -194,12 +206,7 @@ def _run(job: Job, tracker: Tracker) -> None:
     if worker.rank == 0:
         write_json(job.result_file, row)
         write_csv(job.history_file, worker.history)
-        tracker.log_metrics(_numbers(row), step=None)
+        tracker.log_history(worker.history)
+        tracker.log_params(distributed_run(row).params)
+        tracker.log_metrics(chosen(row, DISTRIBUTED_METRICS))
     checkpoint.finish(job.checkpoint_folder, worker.model.state_dict())
-
-
-def _numbers(row: dict[str, Any]) -> dict[str, float]:
-    """Return the numeric fields of a row: what a tracker takes as metrics."""
-    return {
-        key: float(value) for key, value in row.items() if isinstance(value, int | float) and key != "epoch"
-    }

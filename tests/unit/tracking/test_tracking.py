@@ -17,34 +17,14 @@ from torch import nn
 
 from pipelines.errors import UserError
 from pipelines.provenance import commit
-from pipelines.tracking import NullTracker, TrackingConfig, open_run
+from pipelines.tracking import NullTracker, open_run
 from pipelines.tracking.lineage import is_dvc, pipeline_run
 from pipelines.tracking.store import prepare_environment, without_password
+from pipelines.tracking.vocabulary import Role, Subject
+from tests.unit.tracking.stores import config, runs
 
 prepare_environment()
 mlflow = importlib.import_module("mlflow")
-
-
-@pytest.fixture(autouse=True)
-def _working_folder(tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One store for all tests of this file (making its tables takes seconds), no settings from outside."""
-    base = tmp_path_factory.getbasetemp() / "tracking"
-    base.mkdir(exist_ok=True)
-    monkeypatch.chdir(base)
-    for name in ("MLFLOW_TRACKING_URI", "GQBENCH_PIPELINE_RUN"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def config(experiment: str = "test", store: str = "sqlite:///mlflow.db", **changes: Any) -> TrackingConfig:
-    values = {"enabled": True, "log_models": True} | changes
-    return TrackingConfig(experiment=experiment, store=store, **values)
-
-
-def runs(experiment: str, store: str = "sqlite:///mlflow.db") -> list[Any]:
-    """Return the runs of an experiment, oldest first."""
-    client = mlflow.MlflowClient(store)
-    found = client.get_experiment_by_name(experiment)
-    return list(reversed(client.search_runs([found.experiment_id])))
 
 
 def test_disabled_tracking_touches_nothing(tmp_path: Path, monkeypatch: Any) -> None:
@@ -62,15 +42,17 @@ def test_what_a_stage_logs_is_in_the_store(tmp_path: Path) -> None:
     with open_run(config("contents"), "train", "densenet50", {"data_checksum": "abc", "seed": 3}) as tracker:
         tracker.log_params({"recipe": {"epochs": 2, "augment": {"flip": True}}, "none": None, "empty": {}})
         tracker.log_params({f"p{index}": index for index in range(150)})  # more than one request takes
-        for epoch in range(3):
-            tracker.log_metrics({"loss": 1 / (epoch + 1)}, step=epoch)
+        history = [{"epoch": epoch, "seconds": 2.0, "loss": 1 / epoch} for epoch in (1, 2, 3)]
+        for epoch in (1, 2, 3):
+            tracker.log_history(history[:epoch])
+        tracker.log_dataset("digits", "0123456789" * 7, {"train": 7}, "training")
         tracker.log_metrics({"accuracy": 0.5, "not_finite": float("nan")})
         tracker.log_figure(figure)
         tracker.log_artifact(tmp_path / "folder")
         tracker.set_tags({"model": "densenet50"})
     (run,) = runs("contents")
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "train@densenet50"
+    assert run.info.run_name == "densenet50"
     expected = {
         "recipe.epochs": "2",
         "recipe.augment.flip": "True",
@@ -81,14 +63,20 @@ def test_what_a_stage_logs_is_in_the_store(tmp_path: Path) -> None:
     assert run.data.params.items() >= expected.items()
     assert run.data.metrics["accuracy"] == 0.5
     client = mlflow.MlflowClient("sqlite:///mlflow.db")
-    history = client.get_metric_history(run.info.run_id, "loss")
-    assert [(metric.step, metric.value) for metric in history] == [(0, 1), (1, 0.5), (2, 1 / 3)]
+    loss = client.get_metric_history(run.info.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in loss] == [(1, 1), (2, 0.5), (3, 1 / 3)]
+    assert [metric.timestamp - run.info.start_time for metric in loss] == [2000, 4000, 6000]
+    assert run.data.metrics["train_seconds"] == 6.0
+    (used,) = run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("digits", "012345678901")
     tags = {
         "stage": "train",
         "item": "densenet50",
         "data_checksum": "abc",
         "seed": "3",
         "model": "densenet50",
+        "role": "stage",
+        "mlflow.source.git.commit": commit().removesuffix("-dirty"),
     }
     assert run.data.tags.items() >= (tags | {"commit": commit()}).items()
     files = [
@@ -268,12 +256,17 @@ def test_a_server_that_goes_away_costs_one_warning_and_no_result(
 ) -> None:
     uri = f"http://127.0.0.1:{server.server_address[1]}"
     with open_run(config(store=uri), "train", None, {}) as tracker:
-        tracker.log_metrics({"before": 1.0}, step=0)
+        tracker.log_metrics({"before": 1.0})
         server.shutdown()
         server.server_close()
         start = time.monotonic()
         for epoch in range(3):
-            tracker.log_metrics({"after": 1.0}, step=epoch)
+            tracker.log_history([{"epoch": epoch, "seconds": 1.0, "after": 1.0}])
+        subject = Subject(
+            Role.MODEL, "m", {"model": "m", "data_checksum": "0", "seed": 1, "commit": "c", "data": "d"}
+        )
+        tracker.run_of(subject).log_metrics({"after": 1.0})
+        tracker.pipeline().set_note("after")
         tracker.log_params({"a": 1})
         (tmp_path / "result.json").write_text("{}")
     assert time.monotonic() - start < 10
@@ -304,10 +297,23 @@ class Shift(nn.Module):
 def test_a_logged_model_predicts_the_same_through_pyfunc(capfd: Any) -> None:
     example = np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.float32)
     with open_run(config("models"), "train", None, {}) as tracker:
-        tracker.log_model(Shift().eval(), example)
+        tracker.log_history([{"epoch": epoch, "seconds": 1.0, "loss": 0.5 / epoch} for epoch in (1, 2)])
+        tracker.log_model("shift", Shift().eval(), example, 2)
+        tracker.log_metrics({"accuracy": 0.75})
     (run,) = runs("models")
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
-    loaded = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    (version,) = mlflow.MlflowClient("sqlite:///mlflow.db").search_model_versions("name = 'gqbench-shift'")
+    assert version.run_id == run.info.run_id
+    stored = mlflow.MlflowClient("sqlite:///mlflow.db").get_logged_model(
+        run.outputs.model_outputs[0].model_id
+    )
+    assert {metric.key: metric.value for metric in stored.metrics} == {
+        "loss": 0.25,
+        "train_seconds": 2.0,
+        "accuracy": 0.75,
+    }
+    assert run.data.metrics["accuracy"] == 0.75
+    loaded = mlflow.pyfunc.load_model(f"models:/gqbench-shift/{version.version}")
     # A batch of another size than the example's: the batch axis must be free.
     images = np.random.default_rng(1).random((5, 3, 4, 4), dtype=np.float32)
     assert np.array_equal(loaded.predict(images), Shift()(torch.from_numpy(images)).detach().numpy())
@@ -320,7 +326,7 @@ def test_a_logged_model_predicts_the_same_through_pyfunc(capfd: Any) -> None:
 
 def test_models_are_left_out_on_request() -> None:
     with open_run(config("no-models", log_models=False), "train", None, {}) as tracker:
-        tracker.log_model(Shift(), np.zeros((1, 3, 4, 4), np.float32))
+        tracker.log_model("shift", Shift(), np.zeros((1, 3, 4, 4), np.float32), 1)
     (run,) = runs("no-models")
     assert not run.outputs or not run.outputs.model_outputs
 

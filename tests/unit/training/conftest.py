@@ -1,5 +1,5 @@
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -30,9 +30,10 @@ class RecordingTracker:
         self.metrics: list[tuple[int | None, dict[str, float]]] = []
         self.interrupt_after = interrupt_after
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self.metrics.append((step, metrics))
-        if step == self.interrupt_after:
+    def log_history(self, history: Sequence[dict[str, Any]]) -> None:
+        last = history[-1]
+        self.metrics.append((last["epoch"], last))
+        if last["epoch"] == self.interrupt_after:
             raise KeyboardInterrupt
 
 

@@ -1,0 +1,17 @@
+"""One store for all tests of this folder: making its tables takes seconds."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _working_folder(tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in the store's folder, with no settings from outside."""
+    base: Path = tmp_path_factory.getbasetemp() / "tracking"
+    base.mkdir(exist_ok=True)
+    monkeypatch.chdir(base)
+    for name in ("MLFLOW_TRACKING_URI", "GQBENCH_PIPELINE_RUN"):
+        monkeypatch.delenv(name, raising=False)
+    return base
