@@ -32,7 +32,7 @@ CLAIMS = (
 
 
 def read_claims(results: Path) -> tuple[list[Row], str]:
-    """Return the rows of the claims, of the user's own study or else of the authors', and a sentence on their origin."""
+    """Return the rows of the claims, of the user's own study or else of the authors', and what they come from."""
     path, committed = own_or_reference(results, "study/study.json")
     rows: list[Row] = read_json(path) if path.exists() else []
     if not rows:

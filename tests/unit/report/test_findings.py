@@ -64,7 +64,7 @@ def test_headline_numbers_are_those_of_the_files(results: Path) -> None:
 def test_the_studys_answers_are_named(results: Path) -> None:
     claim = {"experiment": "claim", "data": "digits", "claim": "deeper", "statement": "Deeper is better"}
     rows = [claim | {"claim_answer": "not decided", "reason": None, "test": None, "answer": "not decided"}]
-    write_json(results / "study.json", rows)
+    write_json(results / "study/study.json", rows)
     assert "- Deeper is better, on digits: not decided." in findings(results)
 
 
