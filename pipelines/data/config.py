@@ -37,6 +37,8 @@ class PrepareConfig:
     """Images kept of the test part, class by class; null: all."""
     image_size: int | None
     """Side in pixels that images are resized to; null: as they are."""
+    transform: str | None
+    """Change that every image goes through, by its name in the registry (`pipelines/data/transforms`); null: none."""
     seed: int
     """Seed of the subsets and the split."""
 

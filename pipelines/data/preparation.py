@@ -13,6 +13,7 @@ from pipelines.data.prepared import PreparedData, Split, checksum_of, save_prepa
 from pipelines.data.raw import SOURCES, Images, Labels, RawData, check_raw
 from pipelines.data.samples import draw_samples
 from pipelines.data.split import check_classes, limit, stratified_pick
+from pipelines.data.transforms import transform_images
 from pipelines.errors import UserError
 
 
@@ -25,7 +26,7 @@ def prepare(config: PrepareConfig, folder: Path, figure: Path) -> dict[str, Any]
     raw = SOURCES[config.name](config)
     check_raw(raw, config.name)
     splits = {
-        name: Split(resize(torch.from_numpy(images), config.image_size), torch.from_numpy(labels))
+        name: Split(make_input(images, config), torch.from_numpy(labels))
         for name, (images, labels) in split_raw(raw, config).items()
     }
     height, width = splits["train"].images.shape[-2:]
@@ -41,6 +42,7 @@ def prepare(config: PrepareConfig, folder: Path, figure: Path) -> dict[str, Any]
         mean=mean,
         std=std,
         checksum=checksum_of(splits, raw.class_names),
+        transform=config.transform,
         **splits,
     )
     summary = _summarise(data, raw.source, config)
@@ -77,6 +79,11 @@ def split_raw(raw: RawData, config: PrepareConfig) -> dict[str, tuple[Images, La
         "validation": (train_images[kept[validation]], train_labels[kept[validation]]),
         "test": (test_images[kept_test], test_labels[kept_test]),
     }
+
+
+def make_input(images: Images, config: PrepareConfig) -> torch.Tensor:
+    """Return raw images as the uint8 [n, c, h, w] that models are trained on: resized, then transformed."""
+    return transform_images(resize(torch.from_numpy(images), config.image_size), config.transform)
 
 
 def resize(images: torch.Tensor, size: int | None) -> torch.Tensor:
@@ -127,5 +134,6 @@ def _summarise(data: PreparedData, source: str, config: PrepareConfig) -> dict[s
         "image_size_pixels": data.image_size,
         "channel_mean": list(data.mean),
         "channel_std": list(data.std),
+        "transform": config.transform,
         "seed": config.seed,
     }

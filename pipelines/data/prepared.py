@@ -43,6 +43,8 @@ class PreparedData:
     train: Split
     validation: Split
     test: Split
+    transform: str | None = None
+    """The input transform that the images have gone through."""
 
     @property
     def num_classes(self) -> int:
@@ -96,6 +98,7 @@ def save_prepared(data: PreparedData, folder: Path, details: dict[str, Any]) -> 
         "mean": data.mean,
         "std": data.std,
         "checksum": data.checksum,
+        "transform": data.transform,
         "split_checksums": {name: split_checksum(getattr(data, name)) for name in SPLITS},
         **details,
     }
@@ -119,6 +122,7 @@ def load_prepared(folder: Path) -> PreparedData:
         train=splits["train"],
         validation=splits["validation"],
         test=splits["test"],
+        transform=meta["transform"],
     )
 
 
@@ -128,6 +132,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
         meta = json.loads(path.read_bytes())
         statistics = [*meta["mean"], *meta["std"]]
         fits = all(isinstance(name, str) for name in (*meta["class_names"], meta["name"], meta["checksum"]))
+        fits &= meta["transform"] is None or isinstance(meta["transform"], str)
         fits &= set(meta["split_checksums"]) == set(SPLITS)
         fits &= len(meta["mean"]) == len(meta["std"]) and all(
             isinstance(value, float) for value in statistics

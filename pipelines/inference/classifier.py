@@ -12,7 +12,10 @@ BEST = "best.pt"
 
 
 class PixelClassifier(nn.Module):
-    """Class probabilities float32 [b, classes] of images uint8 [b, c, h, w], normalisation included."""
+    """Class probabilities float32 [b, classes] of images uint8 [b, c, h, w], normalisation included.
+
+    The images have gone through the checkpoint's input transform, if it has one.
+    """
 
     scale: Tensor
     shift: Tensor

@@ -93,6 +93,7 @@ def write_onnx(
         "class_names": json.dumps(checkpoint.class_names),
         "model": checkpoint.spec.name,
         "data_checksum": checkpoint.data_checksum,
+        "transform": checkpoint.transform or "none",
         "commit": commit(),
     }
     onnx.helper.set_model_props(model, metadata)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from pipelines.data.images import read_image
+from pipelines.data.transforms import transform_images
 from pipelines.errors import UserError
 from pipelines.inference.classifier import load_classifier
 
@@ -25,7 +26,8 @@ def predict_files(
 ) -> list[Prediction]:
     """Classify image files with the model of a checkpoint, on the CPU; return the `top` classes, None: all.
 
-    Each is converted to the model's channels, scaled and cropped at the centre to its size; `invert` swaps
+    Each is converted to the model's channels, scaled and cropped at the centre to its size, and goes through the input
+    transform of the training; `invert` swaps
     dark and light first, for ink on paper where the training images are light on dark. Raises UserError on a
     file that is no image and on a `top` that is no number of classes.
     """
@@ -38,8 +40,9 @@ def predict_files(
     images = np.stack([read_image(file, spec.num_channels == 1, spec.image_size) for file in files])
     if invert:
         images = 255 - images
+    inputs = transform_images(torch.from_numpy(images), checkpoint.transform)
     with torch.inference_mode():
-        probabilities = classifier(torch.from_numpy(images)).double().numpy()
+        probabilities = classifier(inputs).double().numpy()
     return [
         Prediction(
             file, [(checkpoint.class_names[index], float(row[index])) for index in np.argsort(-row)[:top]]

@@ -29,6 +29,8 @@ class Checkpoint:
     """Per channel, of pixels in 0..1: normalisation of the images."""
     std: tuple[float, ...]
     data_checksum: str
+    transform: str | None
+    """The input transform that images go through before the normalisation."""
     epoch: int
     """Finished epochs."""
     best_epoch: int

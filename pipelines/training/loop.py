@@ -213,6 +213,7 @@ class _Run:
             mean=self.data.mean,
             std=self.data.std,
             data_checksum=self.data.checksum,
+            transform=self.data.transform,
             epoch=self.epoch,
             best_epoch=self.best_epoch,
             finished=False,

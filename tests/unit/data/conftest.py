@@ -31,6 +31,7 @@ def make_config() -> ConfigFactory:
             "train_limit": None,
             "test_limit": None,
             "image_size": None,
+            "transform": None,
             "seed": 0,
         }
         return PrepareConfig(**(values | changes))

@@ -56,6 +56,7 @@ def write_run(folder: Path, name: str, model_name: str, data: PreparedData, seed
         recipe=asdict(replace(RECIPE, seed=seed)),
         data_name=data.name,
         class_names=data.class_names,
+        transform=None,
         mean=data.mean,
         std=data.std,
         data_checksum=data.checksum,

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipelines import checkpoints
 from pipelines.data import PreparedData
+from pipelines.data.transforms import transform_images
 from pipelines.errors import UserError
 from pipelines.inference import choose_checkpoint, load_classifier, predict_files
 from pipelines.inference import export as export_module
@@ -39,6 +40,19 @@ def test_probabilities_are_those_of_the_evaluation(checkpoint: Path, data: Prepa
         probabilities = classifier(data.test.images)
     # The same float32 operations in the same order.
     assert torch.equal(probabilities, torch.softmax(logits, dim=1))
+
+
+def test_files_go_through_the_transform_of_the_training(
+    checkpoint: Path, data: PreparedData, tmp_path: Path
+) -> None:
+    file = tmp_path / "0.png"
+    Image.fromarray(data.test.images[0, 0].numpy()).save(file)
+    checkpoints.save(checkpoints.load(checkpoint) | {"transform": "unsharp_mask"}, checkpoint)
+    (prediction,) = predict_files([file], checkpoint, invert=False)
+    classifier, _ = load_classifier(checkpoint)
+    with torch.inference_mode():
+        (expected,) = classifier(transform_images(data.test.images[:1], "unsharp_mask")).double().tolist()
+    assert dict(prediction.probabilities) == dict(zip("abc", expected, strict=True))
 
 
 @pytest.mark.parametrize("invert", [False, True])
