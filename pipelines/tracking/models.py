@@ -1,5 +1,7 @@
 """PyTorch models in MLflow's format, in a run or in a folder."""
 
+import contextlib
+import io
 import logging
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,8 @@ def log_pytorch_model(
     """
     arguments = _arguments(model, example)
     mlflow.set_tracking_uri(uri)
-    with mlflow.start_run(run_id=run_id):
+    # MLflow tells on stderr what it registers, in the middle of the progress bars.
+    with mlflow.start_run(run_id=run_id), contextlib.redirect_stderr(io.StringIO()):
         info = mlflow.pytorch.log_model(
             model, name=name, step=step, registered_model_name=REGISTERED_PREFIX + name, **arguments
         )

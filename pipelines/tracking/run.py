@@ -124,10 +124,13 @@ def _parent(client: "MlflowClient", experiment: str) -> str | None:
         client.set_tag(run_id, OWNER_TAG, owner)
         client.update_run(run_id, status="RUNNING")
         return run_id
-    tags = {
+    tags = source_tags() | {
         "role": Role.PIPELINE,
         PIPELINE_TAG: pipeline,
         OWNER_TAG: owner,
         "commit": commit(),
-    } | source_tags()
+    }
+    # The first stage makes this run, which stands for all of them.
+    tags["mlflow.source.name"] = "dvc.yaml"
+    del tags["command"]
     return str(client.create_run(experiment, tags=tags, run_name=f"pipeline {pipeline}").info.run_id)

@@ -56,8 +56,8 @@ _VERSION = "attributes.`Version`"
 _RUN_NAME = "attributes.`Run Name`"
 # Columns that MLflow always shows: age and duration.
 _LAST = ("runDateAndNestInfo", "duration")
-# Pixels by the kind of column.
-_WIDTH = {"params": 100, "metrics": 110, "attributes": 150}
+# Pixels: a name in full, as numbers are cut where the column ends.
+_MIN_WIDTH, _LETTER_WIDTH, _PADDING = 115, 7, 30
 
 VIEWS = (
     View(
@@ -134,8 +134,7 @@ def view_value(view: View) -> str:
         "orderByAsc": view.ascending,
         "selectedColumns": list(view.columns),
         "columnOrder": [_RUN_NAME, *view.columns, *_LAST],
-        "columnWidths": {_RUN_NAME: 210}
-        | {column: _WIDTH[column.partition(".")[0]] for column in view.columns},
+        "columnWidths": {_RUN_NAME: 210} | {column: _width(column) for column in view.columns},
         "compareRunCharts": [_card(chart, section, number) for number, chart in enumerate(view.charts)],
         "compareRunSections": [
             {"uuid": section, "name": view.name, "display": True, "isReordered": True, "deleted": False}
@@ -146,6 +145,11 @@ def view_value(view: View) -> str:
     return json.dumps(
         {"name": view.name, "createdAt": _CREATED, "updatedAt": _CREATED, "state": json.dumps(state)}
     )
+
+
+def _width(column: str) -> int:
+    name = column.partition(".")[2].strip("`")
+    return max(_MIN_WIDTH, _LETTER_WIDTH * len(name) + _PADDING)
 
 
 def _card(chart: Chart, section: str, number: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -9,6 +10,7 @@ from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.data import PreparedData, load_prepared, ordered_batches
 from pipelines.models import (
     DenseNetConfig,
+    ModelSpec,
     build_model_for,
     count_multiply_adds,
     count_parameters,
@@ -17,7 +19,7 @@ from pipelines.models import (
 from pipelines.provenance import provenance
 from pipelines.results import Row, write_csv, write_json
 from pipelines.tracking import Role, Tracker, TrackingConfig, open_run
-from pipelines.tracking.vocabulary import trained_model
+from pipelines.tracking.vocabulary import trained_model, training_params
 from pipelines.training.checkpoint import load_checkpoint, mark_finished, rebuild_model
 from pipelines.training.config import RecipeConfig
 from pipelines.training.loop import TrainResult, train, unfinished_checkpoint
@@ -47,9 +49,7 @@ def run_training(stage: str, name: str, params: Path = DEFAULT_PATH) -> Row:
     resumes = unfinished_checkpoint(folder, spec, recipe, data) is not None
     with open_run(tracking, stage, name, tags, role=Role.MODEL, resumes=resumes) as tracker:
         tracker.log_dataset(data.name, data.checksum, data.sizes, "training")
-        tracker.log_params(
-            {"recipe": asdict(recipe)} | ({"densenet": asdict(spec.densenet)} if spec.densenet else {})
-        )
+        tracker.log_params(_params(name, spec, recipe, data))
         result = train(model, data, recipe, folder=folder, tracker=tracker, description=name)
         row = summarise_run(name, data, recipe, sizes, result)
         write_csv(RESULT_FOLDER / f"{name}.csv", result.history)
@@ -97,12 +97,17 @@ def summarise_run(
     }
 
 
+def _params(name: str, spec: ModelSpec, recipe: RecipeConfig, data: PreparedData) -> dict[str, Any]:
+    """Return what the tracker shows of a run from its start: columns, and the sections of params.yaml behind it."""
+    columns = training_params({"model": name, "data": data.name, **asdict(recipe)})
+    sections = {"recipe": asdict(recipe)} | ({"densenet": asdict(spec.densenet)} if spec.densenet else {})
+    return columns | sections
+
+
 def _log_summary(tracker: Tracker, row: Row, result: TrainResult, data: PreparedData) -> None:
-    """Log the run's columns, and the best epoch's model with a few normalised validation images as example."""
-    subject = trained_model(row)
-    tracker.log_params(subject.params)
+    """Log the run's numbers, and the best epoch's model with a few normalised validation images as example."""
     tracker.log_history(result.history)
-    tracker.log_metrics(subject.metrics)
+    tracker.log_metrics(trained_model(row).metrics)
     images, _ = next(iter(ordered_batches(data.validation, data, min(NUM_EXAMPLES, len(data.validation)))))
     best = rebuild_model(load_checkpoint(result.best_checkpoint))
     tracker.log_model(row["model"], best, images.numpy(), result.best_epoch)

@@ -19,7 +19,7 @@ from pipelines.parallel.step import parallel_step
 from pipelines.parallel.strategies import build_strategy
 from pipelines.results import write_csv, write_json
 from pipelines.tracking import NullTracker, Role, Tracker, open_run
-from pipelines.tracking.vocabulary import DISTRIBUTED_METRICS, chosen, distributed_run
+from pipelines.tracking.vocabulary import DISTRIBUTED_METRICS, chosen, distributed_params, distributed_run
 from pipelines.training import (
     DivergedError,
     build_optimizer,
@@ -185,11 +185,23 @@ def _run(worker: Worker, tracker: Tracker) -> None:
     job = worker.job
     tracker.log_dataset(worker.data.name, worker.data.checksum, worker.data.sizes, "training")
     tracker.log_params(
+        distributed_params(
+            model=job.model,
+            method=job.method,
+            entry=worker.method_entry,
+            data=worker.data.name,
+            workers=worker.num_workers,
+            batch_size=job.distributed.batch_size,
+            epochs=job.distributed.epochs,
+            seed=worker.recipe.seed,
+            learning_rate=worker.recipe.learning_rate,
+        )
+    )
+    tracker.log_params(
         {
             "method": worker.method_entry,
             "distributed": asdict(job.distributed),
             "recipe": asdict(job.recipe),
-            "learning_rate": worker.recipe.learning_rate,
         }
     )
     while worker.epoch < job.distributed.epochs:

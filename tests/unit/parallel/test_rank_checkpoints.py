@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import checkpoints
-from pipelines.parallel import checkpoint
+from pipelines.parallel.run import checkpoint
 from tests.damage import DAMAGES, Damage
 
 

@@ -54,7 +54,8 @@ def test_headline_numbers_are_those_of_the_files(results: Path) -> None:
     text = findings(results)
     assert "densenet50 has the highest test accuracy, 90.00 %" in text
     assert (
-        "- densenet50, 2 workers: sdp was the fastest, 1.50× of one worker, at 70.00 % test accuracy; "
+        "- densenet50, 2 workers: sdp was the fastest, 66.7 ms a step and 1.50× of one worker, "
+        "at 70.00 % test accuracy; "
         "predicted for 100 Mbit/s: gq4, 1.10×.\n" in text
     )
     assert "| densenet50 | gq4 | 60.00 % | 80.0 ms | 1.25× | **1,000** |" in text
