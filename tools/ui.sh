@@ -4,7 +4,8 @@ set -euo pipefail
 port=$1
 store=${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
 case "$store" in
-    http*) echo "MLFLOW_TRACKING_URI is a server: open $store in a browser"; exit 0 ;;
+    # A password or token in the address stays out of the terminal.
+    http*) echo "MLFLOW_TRACKING_URI is a server: open $(sed -E 's#://[^/]*@#://#; s#\?.*##' <<<"$store") in a browser"; exit 0 ;;
 esac
 [ "$store" != sqlite:///mlflow.db ] || [ -f mlflow.db ] || { echo "error: no runs yet (mlflow.db is missing); run 'make repro' first" >&2; exit 1; }
 echo "MLflow UI on http://127.0.0.1:$port (Ctrl-C ends it)"

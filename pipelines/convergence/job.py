@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.config.show import show
 from pipelines.convergence.config import PARITY_WORKERS, ConvergenceConfig
 from pipelines.data.config import PrepareConfig
 from pipelines.errors import UserError
@@ -72,7 +73,13 @@ def curve_job(
     workers: int,
     params: Path,
 ) -> ConvergenceJob:
-    """Return the job of a curve: one seed, on the prepared data."""
+    """Return the job of a curve: one seed, on the prepared data; UserError for workers that share no batch."""
+    size = config.global_batch_size
+    if not 2 <= workers <= size or size % workers:
+        raise UserError(
+            f"--workers: {show(workers)} is not allowed; allowed: 2 or more that divide "
+            f"convergence.global_batch_size, {size}"
+        )
     return ConvergenceJob(
         name=f"{method}-{workers}",
         model=config.model,
