@@ -52,6 +52,11 @@ _STYLE: dict[str, Any] = {
 }
 
 
+def plain(text: str) -> str:
+    """Return a name from a user for a figure as it is: a `$` would start a formula."""
+    return text.replace("$", r"\$")
+
+
 @contextmanager
 def figure(path: Path, width_inches: float, height_inches: float) -> Iterator[Figure]:
     """Yield an empty figure in the common style and write it to `path` (its suffix is the format) at the end.

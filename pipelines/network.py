@@ -1,8 +1,10 @@
 """Whether something answers at a URL, learnt within seconds."""
 
+import http.client
 import threading
 import urllib.error
 import urllib.request
+from urllib.parse import urlsplit
 
 
 def unreachable(url: str, timeout_seconds: float) -> str | None:
@@ -19,11 +21,13 @@ def unreachable(url: str, timeout_seconds: float) -> str | None:
 
 
 def _ask(url: str, timeout_seconds: float) -> str | None:
+    if urlsplit(url).scheme not in ("http", "https"):
+        return "only http and https addresses can be asked"
     try:
         request = urllib.request.Request(url, method="HEAD")
-        urllib.request.urlopen(request, timeout=timeout_seconds).close()
+        urllib.request.urlopen(request, timeout=timeout_seconds).close()  # nosec B310 - schemes above
     except urllib.error.HTTPError as error:
         return f"HTTP status {error.code}" if error.code == 404 or error.code >= 500 else None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return str(getattr(error, "reason", error))
     return None

@@ -24,7 +24,7 @@ def title_of(page: Path) -> str:
         "--dump-dom",
         page.as_uri(),
     ]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    dom = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     title = re.search(r"<title>(.*?)</title>", dom)
     assert title is not None
     return title[1]

@@ -4,7 +4,10 @@ set -euo pipefail
 port=$1
 store=${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}
 case "$store" in
-    http*) echo "MLFLOW_TRACKING_URI is a server: open it in a browser"; exec python -m pipelines.tracking.pages "$store" ;;
+    http*)
+        # A password or token in the address stays out of the terminal.
+        echo "MLFLOW_TRACKING_URI is a server: open it in a browser"
+        exec python -m pipelines.tracking.pages "$(sed -E 's#://[^/]*@#://#; s#\?.*##' <<<"$store")" ;;
 esac
 [ "$store" != sqlite:///mlflow.db ] || [ -f mlflow.db ] || { echo "error: no runs yet (mlflow.db is missing); run 'make repro' first" >&2; exit 1; }
 export MLFLOW_DISABLE_TELEMETRY=true

@@ -1,6 +1,7 @@
 """What the emulated cluster needs from the machine, checked before anything is made."""
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ PACKAGES = {
     "unshare": "util-linux",
     "nsenter": "util-linux",
 }
+# The account that OpenSSH gives up root's rights to (configure: --with-privsep-user).
+SSHD_USER = "sshd"
 # Users' PATH often lacks these two, where ip, tc and sshd live.
 SYSTEM_FOLDERS = "/usr/sbin:/sbin"
 # Each node has a folder of its own here, as a machine that has just booted; the host's is hidden in the nodes.
@@ -57,6 +60,7 @@ def check() -> None:
         raise UserError(f"the emulated cluster needs Linux, this is {sys.platform}; {LOCALHOST}")
     for name in PACKAGES:
         program(name)
+    _check_sshd_user()
     for path in (Path.cwd(), Path(sys.prefix)):
         if path.resolve().is_relative_to(HIDDEN_FOLDER):
             raise UserError(
@@ -67,6 +71,20 @@ def check() -> None:
     if result.returncode != 0:
         reason = (result.stderr.strip().splitlines() or [f"status {result.returncode}"])[-1]
         raise UserError(f"{_denied(reason)}; {LOCALHOST}")
+
+
+def _check_sshd_user() -> None:
+    """Raise UserError where root's sshd would end at once: it lets an account of its own read from the network."""
+    if os.geteuid() != 0:
+        return
+    try:
+        pwd.getpwnam(SSHD_USER)
+    except KeyError:
+        raise UserError(
+            f"sshd is there, but not its system user {SSHD_USER!r}: install the package {PACKAGES['sshd']} anew "
+            f"(apt-get install --reinstall {PACKAGES['sshd']}), or add the user (useradd --system --no-create-home "
+            f"--home-dir /run/sshd --shell /usr/sbin/nologin {SSHD_USER}); {LOCALHOST}"
+        ) from None
 
 
 def _denied(reason: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pipelines.config.show import show
+from pipelines.errors import UserError
 
 # The largest values that make sense anywhere, by what is counted; a field may have a smaller one.
 MOST_EPOCHS = 100_000
@@ -23,7 +24,7 @@ MOST_SEED = 2**32 - 1  # what every generator in use takes, numpy's oldest inclu
 MOST_SECONDS = 7 * 24 * 3600.0
 
 
-class FieldError(ValueError):
+class FieldError(UserError):
     """A field's value is out of range; the loader adds the file and the section to the message."""
 
     def __init__(self, key: str, value: object, allowed: str) -> None:

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.config.show import show
 from pipelines.data.config import PrepareConfig
 from pipelines.errors import UserError
 from pipelines.registry import Registry
+
+MOST_NAME = 100
+"""Characters of a class's name: it stands in tables and figures."""
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -75,6 +79,12 @@ def check_raw(raw: RawData, name: str) -> None:
         raise UserError(
             f"prepare.name: {name}: {num_classes} class is not enough; allowed: at least 2 classes"
         )
+    for class_name in raw.class_names:
+        if not class_name.isprintable() or len(class_name) > MOST_NAME:
+            raise UserError(
+                f"prepare.name: {name}: the class name {show(class_name)} is not allowed; allowed: printable names "
+                f"of at most {MOST_NAME} characters"
+            )
     for part, images, labels in parts:
         if images.shape[1:] != raw.train_images.shape[1:]:
             raise UserError(

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 
 from pipelines.data.prepared import PreparedData
-from pipelines.figures import figure
+from pipelines.figures import figure, plain
 
 # Up to so many classes get a row each; more share a grid with one image of each.
 _MAX_ROWS = 20
@@ -37,13 +37,13 @@ def draw_samples(data: PreparedData, path: Path) -> None:
         axes.spines[:].set_visible(False)
         axes.set_title(_title(data), fontsize=9, fontweight="normal")
         if rows:
-            axes.set_yticks([middle + step * row for row in range(len(tiles))], data.class_names)
+            axes.set_yticks([middle + step * row for row in range(len(tiles))], map(plain, data.class_names))
             axes.tick_params(length=0)
             return
         for label, name in enumerate(data.class_names[:_MAX_GRID]):
             row, column = divmod(label, _COLUMNS)
             place = (middle + step * column, row * step + gap)
-            axes.text(*place, name, fontsize=5, ha="center", va="top", bbox=_LABEL_BOX)
+            axes.text(*place, plain(name), fontsize=5, ha="center", va="top", bbox=_LABEL_BOX)
 
 
 def _rows_by_class(data: PreparedData) -> list[list[torch.Tensor]]:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from pipelines.evaluation.evaluate import Evaluated
 from pipelines.evaluation.roc import MACRO, MICRO, Curve
 from pipelines.evaluation.scores import Floats, Labels, confusion_matrix
-from pipelines.figures import GREY, color_of, figure, line_style_of, scale_costs
+from pipelines.figures import GREY, color_of, figure, line_style_of, plain, scale_costs
 from pipelines.results import Row
 
 # Sides that the enlarged corner may have, as shares of the whole panel.
@@ -53,7 +53,7 @@ def draw_roc(name: str, curves: Sequence[Curve], path: Path) -> None:
 
     def draw(axes: Axes) -> None:
         for index, curve in enumerate(classes):
-            label = f"{curve.name} ({curve.auc:.4f})" if named else None
+            label = f"{plain(curve.name)} ({curve.auc:.4f})" if named else None
             color = f"C{index}" if named else "#c8c8c8"
             axes.plot(curve.fpr, curve.tpr, linewidth=1.1, label=label, color=color)
         for curve, dashes in zip(averages, ((4, 1.5), (1, 1)), strict=True):
@@ -103,6 +103,7 @@ def draw_confusion(name: str, matrix: Labels, class_names: tuple[str, ...], path
     """Draw the confusion matrix, coloured by the share of the true class, with counts; writes `path`."""
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     num_classes = len(class_names)
+    shown = [plain(name) for name in class_names]
     numbered = num_classes <= _MAX_NUMBERED
     side = 1.6 + 0.42 * num_classes if numbered else 7.0
     with figure(path, side + 0.6, side) as drawing:
@@ -110,10 +111,8 @@ def draw_confusion(name: str, matrix: Labels, class_names: tuple[str, ...], path
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.grid(False)
         ticks = range(num_classes) if numbered else []
-        axes.set_xticks(
-            ticks, class_names if numbered else [], rotation=45, ha="right", rotation_mode="anchor"
-        )
-        axes.set_yticks(ticks, class_names if numbered else [])
+        axes.set_xticks(ticks, shown if numbered else [], rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(ticks, shown if numbered else [])
         axes.tick_params(length=0)
         axes.set(xlabel="predicted class", ylabel="true class")
         accuracy = np.trace(matrix) / matrix.sum()

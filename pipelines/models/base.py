@@ -40,7 +40,7 @@ FAMILY_SUFFIX = "<depth>"
 
 def find_factory(name: str) -> ModelFactory:
     """Return the factory of model `name`, itself or by its family; an unknown name raises UserError."""
-    family = re.sub(r"[1-9]\d*$", FAMILY_SUFFIX, name)
+    family = re.sub(r"[1-9][0-9]{0,3}\Z", FAMILY_SUFFIX, name)
     return MODELS[family if name not in MODELS and family in MODELS else name]
 
 

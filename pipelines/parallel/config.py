@@ -8,6 +8,8 @@ from pipelines.config.validate import MOST_BATCH, MOST_EPOCHS, MOST_STEPS, MOST_
 
 HOST_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*:[1-9][0-9]{0,3}")
 
+INTERFACE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,31}(,[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,31})*")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DistributedConfig:
@@ -43,6 +45,9 @@ class DistributedConfig:
         whole(self, "local_steps", most=MOST_STEPS)
         whole(self, "warmup_steps", least=0, most=MOST_STEPS)
         whole(self, "threads_per_worker", most=MOST_THREADS)
+        interface = self.network_interface
+        named = interface is None or INTERFACE_PATTERN.fullmatch(interface) is not None
+        require(named, "network_interface", interface, "null or names of interfaces, such as eth0 or eth0,lo")
         if self.hosts is not None:
             self._check_hosts(self.hosts)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.config.show import one_line
 from pipelines.errors import UserError
 
 Row = dict[str, Any]
@@ -39,9 +40,11 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise _unreadable(path, error) from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # JSON, and the UTF-8 below it
         command = making_command(path)
-        raise UserError(f"{path}: is no valid JSON ({error}); remove it and run `{command}`") from None
+        raise UserError(
+            f"{path}: is no valid JSON ({one_line(error)}); remove it and run `{command}`"
+        ) from None
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
@@ -60,6 +63,11 @@ def read_csv(path: Path) -> list[Row]:
             return list(csv.DictReader(file))
     except OSError as error:
         raise _unreadable(path, error) from None
+    except (ValueError, csv.Error) as error:
+        command = making_command(path)
+        raise UserError(
+            f"{path}: is no valid CSV ({one_line(error)}); remove it and run `{command}`"
+        ) from None
 
 
 def _unreadable(path: Path, error: OSError) -> UserError:

@@ -49,13 +49,17 @@ def store_uri(config: TrackingConfig) -> tuple[str, str]:
 
 def check_store(uri: str, key: str) -> None:
     """Raise UserError within seconds if nothing answers at a server's URI or a local store cannot be written."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+        port = parts.port or _DATABASE_PORTS.get(parts.scheme.partition("+")[0])
+    except ValueError as error:  # brackets without an address, or a port that is no number
+        raise store_error(uri, key, f"it is no URI: {error}") from None
     problem = None
     if parts.scheme in ("http", "https"):
         problem = unreachable(uri.rstrip("/") + "/health", _PROBE_SECONDS)
     elif parts.scheme == "sqlite":
         problem = _sqlite_problem(uri)
-    elif parts.hostname and (port := parts.port or _DATABASE_PORTS.get(parts.scheme.partition("+")[0])):
+    elif parts.hostname and port:
         problem = _database_problem(parts.hostname, port)
     if problem:
         raise store_error(uri, key, problem)
@@ -70,8 +74,10 @@ def store_error(uri: str, key: str, problem: str) -> UserError:
 
 
 def without_password(text: str) -> str:
-    """Return `text` with the password of every URI in it replaced by ***."""
-    return re.sub(r"(://[^:/@\s]+):[^@/\s]+@", r"\1:***@", text)
+    """Return `text` with the password, or the token, of every URI in it replaced by ***."""
+    text = re.sub(r"(://[^:/@\s]+):\S*@", r"\1:***@", text)
+    text = re.sub(r"://:?[^:/@\s]+@", "://***@", text)
+    return re.sub(r"(?i)([?&][^=&\s]*(?:passw|pwd|token|secret|key)[^=&\s]*=)[^&\s]+", r"\1***", text)
 
 
 def _sqlite_problem(uri: str) -> str | None:

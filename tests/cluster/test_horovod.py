@@ -23,7 +23,7 @@ def test_sums_are_right_and_the_bytes_counted_are_those_of_the_payload() -> None
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HOROVOD_CYCLE_TIME": "10"}
     with EmulatedCluster(nodes=2, rate="100mbit") as cluster:
         command = cluster.horovodrun_command(2, [*worker, *options])
-        result = cluster.run(command, environment, timeout_seconds=100)
+        result = cluster.run(command, environment)
     assert result.returncode == 0, result.stdout
     rows = [
         json.loads(line.partition(">:")[2]) for line in result.stdout.splitlines() if "sent_bytes" in line

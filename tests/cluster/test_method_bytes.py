@@ -26,7 +26,7 @@ def counted_and_reported(workers: int, methods: tuple[str, ...]) -> dict[str, tu
     with EmulatedCluster(nodes=workers, rate=None) as cluster:
         worker = [sys.executable, "-m", "tests.cluster.run_methods", *methods]
         command = cluster.horovodrun_command(workers, worker)
-        result = cluster.run(command, os.environ | settings, timeout_seconds=200)
+        result = cluster.run(command, os.environ | settings)
     assert result.returncode == 0, result.stdout
     lines = [line.partition(">:")[2] for line in result.stdout.splitlines() if "interface_bytes" in line]
     rows = {row["method"]: row for row in map(json.loads, lines)}

@@ -29,6 +29,20 @@ def test_a_missing_program_is_named_with_its_package(
     assert "\n" not in str(error.value)
 
 
+def test_sshd_without_its_system_user_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(name: str) -> None:
+        raise KeyError(name)
+
+    monkeypatch.setattr(requirements, "program", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(requirements.pwd, "getpwnam", unknown)
+    monkeypatch.setattr(requirements.os, "geteuid", lambda: 0)
+    with pytest.raises(
+        UserError, match=r"system user 'sshd': .*apt-get install --reinstall openssh-server"
+    ) as error:
+        requirements.check()
+    assert "\n" not in str(error.value)
+
+
 def test_a_kernel_that_refuses_is_reported_with_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(
@@ -36,6 +50,7 @@ def test_a_kernel_that_refuses_is_reported_with_its_own_words(monkeypatch: pytes
         )
 
     monkeypatch.setattr(requirements, "program", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(requirements, "_check_sshd_user", lambda: None)
     monkeypatch.setattr(requirements.subprocess, "run", refuse)
     with pytest.raises(UserError, match=r"Operation not permitted.*localhost") as error:
         requirements.check()

@@ -12,8 +12,6 @@ from ruamel.yaml import YAML
 
 from tests.imports import ROOT
 
-COMMAND_SECONDS = 540
-
 
 class Workspace:
     """A copy of the project's files under git and DVC, with parameters of its own."""
@@ -63,7 +61,7 @@ class Workspace:
     def attempt(self, *command: str, **environment: str) -> tuple[int, str]:
         """Run `command`, return its status and its output."""
         process = self.start(*command, **environment)
-        output, _ = process.communicate(timeout=COMMAND_SECONDS)
+        output, _ = process.communicate()
         return process.returncode, output
 
     def run(self, *command: str, **environment: str) -> str:

@@ -47,6 +47,22 @@ def _is_class(entry: Path) -> bool:
     return entry.is_dir() and any(file.suffix.lower() in SUFFIXES for file in entry.iterdir())
 
 
+def check_inside(folder: Path, entry: Path) -> None:
+    """Raise UserError where `entry` is a symbolic link that leads out of `folder`, or nowhere.
+
+    `folder` itself may be reached by links; links within it are followed.
+    """
+    try:
+        target, base = entry.resolve(strict=True), folder.resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: a circle of links
+        raise UserError(f"{entry}: is a link that leads nowhere; remove or mend it") from None
+    if not target.is_relative_to(base):
+        raise UserError(
+            f"{entry}: is a link that leads out of {folder}; copy what it names, or let prepare.path name the "
+            "folder that holds all"
+        )
+
+
 def _list_files(folder: Path, class_names: tuple[str, ...]) -> list[tuple[Path, int]]:
     files = []
     for label, name in enumerate(class_names):
@@ -54,7 +70,10 @@ def _list_files(folder: Path, class_names: tuple[str, ...]) -> list[tuple[Path, 
             raise UserError(
                 f"{folder / name}: this folder is missing; the training part has the class {name!r}"
             )
+        check_inside(folder, folder / name)
         entries = sorted(entry for entry in (folder / name).iterdir() if entry.suffix.lower() in SUFFIXES)
+        for entry in entries:
+            check_inside(folder, entry)
         files += [(entry, label) for entry in entries]
     if not files:
         raise UserError(f"{folder}: holds no image; known endings: {', '.join(sorted(SUFFIXES))}")

@@ -1,5 +1,6 @@
 """Parameters of the convergence runs: section `convergence` of params.yaml."""
 
+import re
 from dataclasses import dataclass
 
 from pipelines.config import different, number, require, whole
@@ -9,6 +10,8 @@ from pipelines.data.config import AugmentConfig, check_limits
 PARITY_WORKERS = 2
 """The accuracy test runs on real Horovod ranks."""
 MOST_PAIRED_SEEDS = 10_000
+SET_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""A set's name is that of its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,8 @@ class ParityConfig:
         require(compares, "methods", list(self.methods), allowed)
         number(self, "margin_points", above=0.0, most=100.0)
         different(self, "data", least=1)
+        for name in self.sets:
+            require(SET_PATTERN.fullmatch(name) is not None, "sets", name, "keys of letters, digits, _ and -")
         require(
             set(self.data) <= set(self.sets), "data", list(self.data), f"keys of sets: {', '.join(self.sets)}"
         )

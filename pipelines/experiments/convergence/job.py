@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config import load_section
+from pipelines.config.show import show
 from pipelines.data.config import PrepareConfig
 from pipelines.errors import UserError
 from pipelines.experiments.convergence.config import PARITY_WORKERS, ConvergenceConfig, ParitySet
@@ -64,8 +65,17 @@ class ConvergenceJob(TrainingJob):
 
 
 def curve_job(method: str, workers: int, params: Path) -> ConvergenceJob:
-    """Return the job of a curve: one seed, on the data that `prepare` writes."""
+    """Return the job of a curve: one seed, on the data that `prepare` writes.
+
+    Raises UserError for workers that do not share a batch equally.
+    """
     config = load_section(ConvergenceConfig, "convergence", params)
+    size = config.global_batch_size
+    if not 2 <= workers <= size or size % workers:
+        raise UserError(
+            f"--workers: {show(workers)} is not allowed; allowed: 2 or more that divide "
+            f"convergence.global_batch_size, {size}"
+        )
     return ConvergenceJob(
         name=f"{method}-{workers}",
         model=config.model,

@@ -16,4 +16,4 @@ def test_worker_on_two_ranks(tmp_path: Path) -> None:
     params["distributed"] |= {"epochs": 2, "batch_size": 16, "warmup_steps": 1, "local_steps": 1}
     with (tmp_path / "params.yaml").open("w") as file:
         yaml.dump(params, file)
-    horovodrun(ROOT / "tests/parallel/worker/run_worker.py", str(tmp_path / "params.yaml"), timeout=240)
+    horovodrun(ROOT / "tests/parallel/worker/run_worker.py", str(tmp_path / "params.yaml"))

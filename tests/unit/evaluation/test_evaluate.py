@@ -105,20 +105,25 @@ def test_a_run_on_other_data_is_refused(data: PreparedData, tmp_path: Path) -> N
         run(tmp_path, replace(data, checksum="1" * 64), "densenet10")
 
 
-def test_warm_up_lies_outside_the_clock() -> None:
+def test_warm_up_lies_outside_the_clock(monkeypatch: Any) -> None:
+    now = 0.0
+
     class Slow(torch.nn.Module):
         calls = 0
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
+            nonlocal now
             self.calls += 1
-            time.sleep(0.2 if self.calls <= 2 else 0.005)
+            now += 0.2 if self.calls <= 2 else 0.001 * self.calls
             return images
 
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
     model = Slow()
     latency = measure_latency(model, torch.zeros(1, 1, 2, 2), num_warmup=2, num_repeats=5)
     assert model.calls == 7
-    assert 0.005 <= latency.median_seconds < 0.2
-    assert latency.iqr_seconds >= 0
+    # Calls 3 to 7 take 3 to 7 ms: median 5, quartiles 4 and 6.
+    assert latency.median_seconds == pytest.approx(0.005)
+    assert latency.iqr_seconds == pytest.approx(0.002)
 
 
 def test_missing_gpu_is_a_user_error(monkeypatch: Any) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.data.archives import read_npz
 from pipelines.errors import UserError
 from pipelines.evaluation.scores import Scores
 from pipelines.experiments.study.answers.claims import Claim, answer_claims
@@ -68,9 +69,9 @@ def read_scores(path: Path) -> dict[int, Scores]:
     """
     if not path.exists():
         raise UserError(f"{path}: is missing beside its rows; run `make study`")
-    with np.load(path, allow_pickle=False) as arrays:
-        labels, seeds = arrays["labels"].astype(np.int64), arrays["seeds"]
-        probabilities = arrays["probabilities"].astype(np.float64)
+    arrays = read_npz(path, ("labels", "seeds", "probabilities"))
+    labels, seeds = arrays["labels"].astype(np.int64), arrays["seeds"].astype(np.int64)
+    probabilities = arrays["probabilities"].astype(np.float64)
     images = np.arange(len(labels))
     return {
         int(seed): Scores(one, -np.log(one[images, labels]), labels)
