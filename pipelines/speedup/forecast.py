@@ -76,7 +76,7 @@ def machine_for(calibration: Calibration, library: str, cycle_seconds: float) ->
     NCCL is not calibrated: sums cost nothing beside the wire, gathers are full duplex, and calls that the host makes
     ahead of the device are free. Raises UserError on another library.
     """
-    own_core = replace(calibration.machine, cycle_seconds=cycle_seconds, core_share=0.0)
+    own_core = replace(calibration.machine, cycle_seconds=cycle_seconds, core_share=0.0, overlap_rate=1.0)
     if library == "gloo":
         return own_core
     if library != "nccl":

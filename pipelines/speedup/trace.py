@@ -44,7 +44,8 @@ class Codec:
     decode_fixed: float
     decode_per_worker: float
     handling_seconds: float
-    """What a step takes longer beside encoding and decoding: hooks, views, copies of gradients."""
+    """What a step takes longer beside encoding and decoding: hooks, views, copies of gradients. Below 0 where the
+    method takes work from the optimizer, as DGC takes its momentum."""
 
     def encode_seconds(self, workers: int) -> float:
         """Return the seconds of encoding."""
@@ -189,9 +190,16 @@ def record_trace(
 
 
 class StepRecorder:
-    """A replica that trains alone, with hooks that note when a module begins and when a gradient is there."""
+    """A replica that trains alone; its hooks, if any, note when a module begins and when a gradient is there."""
 
-    def __init__(self, model: nn.Module, batches: Sequence[Batch], make_optimizer: MakeOptimizer) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Sequence[Batch],
+        make_optimizer: MakeOptimizer,
+        *,
+        with_hooks: bool = True,
+    ) -> None:
         self.model = copy.deepcopy(model).train()
         self.batches, self.optimizer = batches, make_optimizer(self.model)
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
@@ -200,6 +208,8 @@ class StepRecorder:
         self._place = {parameter: number for number, (_, parameter) in enumerate(named)}
         self._needed, self._ready = [0.0] * len(named), [0.0] * len(named)
         self._samples: list[tuple[list[float], list[float], float, float, float]] = []
+        if not with_hooks:
+            return
         for _, parameter in named:
             parameter.register_post_accumulate_grad_hook(self._note_gradient)  # type: ignore[no-untyped-call]
         for module in self.model.modules():
@@ -284,7 +294,7 @@ def record_codec(
         encode_per_worker=encode_slope,
         decode_fixed=max(0.0, decode - few * decode_slope),
         decode_per_worker=decode_slope,
-        handling_seconds=max(0.0, handling),
+        handling_seconds=handling,
     )
 
 
@@ -298,7 +308,7 @@ def _time_codec(
     steps: int,
 ) -> tuple[float, float, float]:
     """Return the typical seconds of encode and decode per exchange, and of handling per step."""
-    alone = StepRecorder(model, batches, make_optimizer)
+    alone = StepRecorder(model, batches, make_optimizer, with_hooks=False)
     replica = copy.deepcopy(model).train()
     optimizer = strategy.attach(replica, make_optimizer(replica), collectives=EchoCollectives(workers))
     device, window = next(replica.parameters()).device, strategy.steps_per_exchange
@@ -319,5 +329,6 @@ def _time_codec(
         if turn >= warmup_steps:
             known = cost.encode_seconds + cost.decode_seconds + cost.communication_seconds
             samples.append((cost.encode_seconds, cost.decode_seconds, (seconds - known - plain) / window))
-    encode, decode, handling = (typical(column) for column in zip(*samples, strict=True))
-    return encode, decode, handling
+    encode, decode, handling = zip(*samples, strict=True)
+    # A difference is disturbed both ways, so its middle counts.
+    return typical(encode), typical(decode), float(np.median(handling))

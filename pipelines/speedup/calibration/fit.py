@@ -45,6 +45,7 @@ FREE_PARAMETERS = {
     "tensor_seconds": Range(1e-6, 1e-3, geometric=True),
     "handling_factor": Range(0.5, 3.0, geometric=True),
     "core_share": Range(0.0, 1.0, geometric=False),
+    "overlap_rate": Range(0.2, 1.0, geometric=False),
     "straggler_sigma": Range(0.0, 0.2, geometric=False),
 }
 """Fields of `Machine` that are fitted."""

@@ -24,8 +24,6 @@ from pipelines.speedup.simulator.program import Program
 
 Clock = NDArray[np.float64]
 """Seconds, [cases, workers] of the workers or [cases, 1] of the library."""
-SOME_TIME = np.float64(1e9)
-"""Computing that goes on for longer than any message takes."""
 
 
 def simulate(
@@ -75,6 +73,14 @@ def draw_slowdowns(steps: int, workers: int, sigma: Values, seed: int) -> NDArra
     normal = ndtri(quantiles).reshape(steps, workers)
     spread = np.atleast_1d(np.squeeze(np.asarray(sigma, dtype=np.float64)))[:, None, None]
     return np.asarray(np.exp(spread * normal - spread**2 / 2))
+
+
+def _end(begin: Clock, alone: Values, busy_until: Clock, rate: Values) -> Clock:
+    """Return when the library has done what takes it `alone` seconds, if it is slowed to `rate` until `busy_until`."""
+    with np.errstate(invalid="ignore"):
+        window = np.maximum(busy_until - begin, 0.0)
+        late = begin + window + (alone - rate * window)
+    return np.asarray(np.where(rate * window >= alone, begin + alone / rate, late))
 
 
 @dataclass
@@ -165,7 +171,7 @@ class _Run:
         """Compute, encode and send; return when the last round of each exchange has arrived."""
         pattern, passed = self.pattern, 0.0
         arrivals = [self.library] * len(pattern.exchanges)
-        goes_on = SOME_TIME if pattern.staleness or pattern.apply is Apply.MODULE else np.float64(0.0)
+        goes_on = self._computing_after_backward() * slow
         for gap, exchange in self.program.sends:
             self._compute(gap, slow)
             passed += gap
@@ -191,17 +197,28 @@ class _Run:
         ready = self.workers.max(axis=-1, keepdims=True) + cost.start
         if cost.fuses:
             begin = np.maximum(self.library, ready + cost.latency)
-            duration = cost.transfer + cost.processor
+            alone = cost.transfer + cost.processor
         else:
             begin = np.maximum(self.library, ready)
-            duration = cost.latency + cost.transfer + cost.processor
-        self.library = begin + duration
+            alone = cost.latency + cost.transfer + cost.processor
+        busy_until = (self.workers + left).max(axis=-1, keepdims=True)
+        self.library = _end(begin, alone, busy_until, self.machine.overlap_rate)
         if np.any(self.machine.core_share):
-            with np.errstate(divide="ignore", invalid="ignore"):
-                during = np.clip((self.workers + left - begin) / duration, 0.0, 1.0)
-            taken = self.machine.core_share * cost.processor * np.nan_to_num(during)
-            self.workers = self.workers + taken
+            self.workers = self.workers + self._taken(cost, begin, self.workers + left)
         return self.library
+
+    def _taken(self, cost: "_Cost", begin: Clock, busy_until: Clock) -> Clock:
+        """Return the computing time that the library takes from a worker who computes until `busy_until`."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            during = np.clip((busy_until - begin) / (self.library - begin), 0.0, 1.0)
+        return np.asarray(self.machine.core_share * cost.processor * np.nan_to_num(during))
+
+    def _computing_after_backward(self) -> float:
+        """Return the seconds for which a worker computes after the backward pass before it must wait for a sum.
+
+        With layer-wise updates it is about none: the first layers' sums are the last to be sent.
+        """
+        return self.program.forward + self.program.backward if self.pattern.staleness else 0.0
 
     def _receive(self, arrivals: list[Clock]) -> None:
         """Wait for all exchanges of a step and decode them."""

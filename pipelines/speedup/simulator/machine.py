@@ -36,6 +36,8 @@ class Machine:
     core_share: Values
     """Share of the library's processor time that is taken from computing: 1 where a worker has one core, 0 where
     another core or device does it."""
+    overlap_rate: Values
+    """Share of its speed that the library keeps while the worker computes: below 1 where they share cores."""
     straggler_sigma: Values
     """Standard deviation of the logarithm of a worker's slow-down from step to step."""
 
@@ -62,6 +64,7 @@ IDEAL = Machine(
     tensor_seconds=0.0,
     handling_factor=1.0,
     core_share=0.0,
+    overlap_rate=1.0,
     straggler_sigma=0.0,
 )
 """A library that costs nothing and a device that shares nothing with it."""
