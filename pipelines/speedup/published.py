@@ -92,7 +92,7 @@ POINTS = (
 
 def published_rows(calibration: Calibration) -> Iterator[Row]:
     """Yield a row a point: its inputs, the published and the predicted efficiency."""
-    machine = machine_for(calibration, "nccl", 1e-3)
+    machine = machine_for(calibration, "nccl")
     for point in POINTS:
         trace = layered_trace(point.model, point.batch_size / point.one_worker_images)
         network = Network(

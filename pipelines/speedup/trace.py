@@ -43,9 +43,6 @@ class Codec:
     encode_per_worker: float
     decode_fixed: float
     decode_per_worker: float
-    handling_seconds: float
-    """What a step takes longer beside encoding and decoding: hooks, views, copies of gradients. Below 0 where the
-    method takes work from the optimizer, as DGC takes its momentum."""
 
     def encode_seconds(self, workers: int) -> float:
         """Return the seconds of encoding."""
@@ -72,7 +69,6 @@ FREE = Codec(
     encode_per_worker=0.0,
     decode_fixed=0.0,
     decode_per_worker=0.0,
-    handling_seconds=0.0,
 )
 """A codec that costs nothing."""
 
@@ -190,16 +186,9 @@ def record_trace(
 
 
 class StepRecorder:
-    """A replica that trains alone; its hooks, if any, note when a module begins and when a gradient is there."""
+    """A replica that trains alone, with hooks that note when a module begins and when a gradient is there."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        batches: Sequence[Batch],
-        make_optimizer: MakeOptimizer,
-        *,
-        with_hooks: bool = True,
-    ) -> None:
+    def __init__(self, model: nn.Module, batches: Sequence[Batch], make_optimizer: MakeOptimizer) -> None:
         self.model = copy.deepcopy(model).train()
         self.batches, self.optimizer = batches, make_optimizer(self.model)
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
@@ -208,8 +197,6 @@ class StepRecorder:
         self._place = {parameter: number for number, (_, parameter) in enumerate(named)}
         self._needed, self._ready = [0.0] * len(named), [0.0] * len(named)
         self._samples: list[tuple[list[float], list[float], float, float, float]] = []
-        if not with_hooks:
-            return
         for _, parameter in named:
             parameter.register_post_accumulate_grad_hook(self._note_gradient)  # type: ignore[no-untyped-call]
         for module in self.model.modules():
@@ -272,20 +259,20 @@ def record_codec(
     warmup_steps: int,
     steps: int,
 ) -> Codec:
-    """Time encode and decode of a method on this process, for two numbers of workers, beside steps without it."""
+    """Time encode and decode of a method on this process, for two numbers of workers where that makes a difference."""
 
-    def time_at(workers: int) -> tuple[float, float, float]:
+    def time_at(workers: int) -> tuple[float, float]:
         strategy = strategy_of(dict(entry), f"methods.{method}")
         return _time_codec(strategy, workers, model, batches, make_optimizer, warmup_steps, steps)
 
     few, many = CODEC_WORKERS
-    encode, decode, handling = time_at(few)
+    encode, decode = time_at(few)
     tensors = [(name, tuple(p.shape)) for name, p in model.named_parameters() if p.requires_grad]
     pattern = strategy_of(dict(entry), f"methods.{method}").pattern(tensors, few)
     encode_slope = decode_slope = 0.0
     if any(m.collective is not Collective.SUM for each in pattern.exchanges for m in each.rounds):
         # What is summed on the way is decoded once; other messages come from every worker.
-        more_encode, more_decode, _ = time_at(many)
+        more_encode, more_decode = time_at(many)
         encode_slope = max(0.0, (more_encode - encode) / (many - few))
         decode_slope = max(0.0, (more_decode - decode) / (many - few))
     return Codec(
@@ -294,7 +281,6 @@ def record_codec(
         encode_per_worker=encode_slope,
         decode_fixed=max(0.0, decode - few * decode_slope),
         decode_per_worker=decode_slope,
-        handling_seconds=handling,
     )
 
 
@@ -306,18 +292,14 @@ def _time_codec(
     make_optimizer: MakeOptimizer,
     warmup_steps: int,
     steps: int,
-) -> tuple[float, float, float]:
-    """Return the typical seconds of encode and decode per exchange, and of handling per step."""
-    alone = StepRecorder(model, batches, make_optimizer, with_hooks=False)
+) -> tuple[float, float]:
+    """Return the typical seconds of encode and decode per exchange."""
     replica = copy.deepcopy(model).train()
     optimizer = strategy.attach(replica, make_optimizer(replica), collectives=EchoCollectives(workers))
-    device, window = next(replica.parameters()).device, strategy.steps_per_exchange
     samples = []
     for turn in range(warmup_steps + steps):
-        plain = sum(sum(alone.step(number)[2:]) for number in range(window))
         strategy.step_cost()
-        start = seconds_now(device)
-        for number in range(window):
+        for number in range(strategy.steps_per_exchange):
             images, labels = batches[number % len(batches)]
             optimizer.zero_grad()
             cross_entropy(replica(images), labels).backward()  # type: ignore[no-untyped-call]
@@ -325,10 +307,8 @@ def _time_codec(
             strategy.update()
         if turn == warmup_steps + steps - 1:
             strategy.flush()
-        seconds, cost = seconds_now(device) - start, strategy.step_cost()
+        cost = strategy.step_cost()
         if turn >= warmup_steps:
-            known = cost.encode_seconds + cost.decode_seconds + cost.communication_seconds
-            samples.append((cost.encode_seconds, cost.decode_seconds, (seconds - known - plain) / window))
-    encode, decode, handling = zip(*samples, strict=True)
-    # A difference is disturbed both ways, so its middle counts.
-    return typical(encode), typical(decode), float(np.median(handling))
+            samples.append((cost.encode_seconds, cost.decode_seconds))
+    encode, decode = (typical(column) for column in zip(*samples, strict=True))
+    return encode, decode

@@ -104,10 +104,10 @@ class _Run:
         self.pattern: Pattern = program.pattern
         self.slowdowns = draw_slowdowns(steps, network.workers, machine.straggler_sigma, seed)
         self.costs = [[self._cost(message) for message in each.rounds] for each in program.exchanges]
-        code = scale * machine.handling_factor
+        code = scale * machine.codec_factor
         self.encode = [code * seconds for seconds in program.encode]
         self.decode = [code * seconds for seconds in program.decode]
-        self.handling = code * program.handling
+        self.handling = [self._handling(exchange) for exchange in range(len(program.exchanges))]
         shape = np.broadcast_shapes(
             *(
                 np.shape(each)
@@ -129,7 +129,6 @@ class _Run:
         if (number + 1) % self.pattern.interval:
             self._compute(self.program.backward + self.program.update, slow)
             return
-        self.workers = self.workers + self.handling * self.pattern.interval
         arrivals = self._backward(slow)
         if self.pattern.apply is Apply.MODULE:
             self.pending = dict(enumerate(arrivals))
@@ -191,9 +190,7 @@ class _Run:
         """Encode a round and hand it over; return when it has arrived. The worker has `left` to compute meanwhile."""
         cost = self.costs[exchange][number]
         coding = self.encode[exchange] / len(self.costs[exchange])
-        if self.pattern.one_message_a_tensor:
-            coding = coding + self.machine.tensor_seconds
-        self.workers = self.workers + coding
+        self.workers = self.workers + coding + (self.handling[exchange] if number == 0 else 0.0)
         ready = self.workers.max(axis=-1, keepdims=True) + cost.start
         if cost.fuses:
             begin = np.maximum(self.library, ready + cost.latency)
@@ -224,6 +221,15 @@ class _Run:
         """Wait for all exchanges of a step and decode them."""
         for exchange, arrival in enumerate(arrivals):
             self.workers = np.maximum(self.workers, arrival) + self.decode[exchange]
+
+    def _handling(self, exchange: int) -> Values:
+        """Return what an exchange costs the main thread beside its codec: hooks, and gradients that stay in place."""
+        if self.pattern.one_message_a_tensor:
+            return self.machine.tensor_seconds
+        if self.pattern.start is Start.STEP:
+            return 0.0
+        hooks = self.machine.hook_seconds * len(self.program.exchanges[exchange].tensors)
+        return hooks + self.machine.view_seconds_per_byte * self.program.num_bytes[exchange]
 
     def _cost(self, message: Message) -> _Cost:
         machine, network = self.machine, self.network

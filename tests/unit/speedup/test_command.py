@@ -89,6 +89,7 @@ def test_a_fast_network_leaves_nothing_to_win() -> None:
         ),
         (["--step-ms", "-3"], "--step-ms: -3.0 is not allowed"),
         (["--step-ms", "nan"], "--step-ms: nan is not allowed"),
+        (["--stragglers", "101"], "--stragglers: 101.0 is not allowed; allowed: a number from 0 to 100"),
         (["--cycle-ms", "-1"], "--cycle-ms: -1.0 is not allowed"),
         (["--library", "mpi"], "--library: 'mpi' is not allowed; allowed: gloo, nccl"),
         (["--algorithm", "tree"], "--algorithm: tree is not allowed; allowed: ring"),
