@@ -3,6 +3,7 @@
 Run: python -m benchmarks.speedup_model [--calibration FOLDER]
      python -m benchmarks.speedup_model record [--models NAME...]    traces of the suite's models, one thread
      python -m benchmarks.speedup_model calibrate [--rows FILE]      fit on `make sweep`'s rows, and validate
+     python -m benchmarks.speedup_model published                    points of other machines, predicted
 
 Without a word it prints the errors of the committed calibration, on cells that its fit had not seen. `record` and
 `calibrate` write pipelines/speedup/data, which a prediction starts from; commit what they write.
@@ -31,6 +32,7 @@ from pipelines.speedup.calibration.validation import (
     mean_error,
     validate,
 )
+from pipelines.speedup.published import published_rows
 from pipelines.speedup.recording import record_suite
 
 CLOSE = 0.1
@@ -76,6 +78,17 @@ def report(calibration: Calibration) -> Iterator[str]:
         yield _line("4 on 2 cores", crowded)
 
 
+def compare(calibration: Calibration) -> Iterator[str]:
+    """Yield the lines of a Markdown table of published points and their predictions."""
+    yield "| model | workers | published efficiency | predicted | source |"
+    yield "|---|---|---|---|---|"
+    for row in published_rows(calibration):
+        yield (
+            f"| {row['model']} | {row['workers']} | {row['published_efficiency']:.0%} | "
+            f"{row['predicted_efficiency']:.0%} | {row['source']}; assumed: {row['assumed']} |"
+        )
+
+
 def _line(title: str, rows: Sequence[Row]) -> str:
     ratios = np.array([row["predicted_seconds"] / row["measured_seconds"] for row in rows])
     errors = np.abs(ratios - 1)
@@ -94,6 +107,7 @@ def main() -> None:
     actions.add_parser("calibrate").add_argument(
         "--rows", type=Path, default=Path("reference/sweep/sweep.json")
     )
+    actions.add_parser("published")
     actions.add_parser("record").add_argument("--models", nargs="+")
     arguments = parser.parse_args()
     try:
@@ -105,7 +119,8 @@ def main() -> None:
             return
         if arguments.action == "calibrate":
             calibrate(read_json(arguments.rows), arguments.params, arguments.rows).write(DATA)
-        lines = list(report(load_calibration(arguments.calibration)))
+        calibration = load_calibration(arguments.calibration)
+        lines = list(compare(calibration) if arguments.action == "published" else report(calibration))
     except UserError as error:
         sys.exit(str(error))
     print("\n".join(lines))

@@ -10,7 +10,7 @@ from typing import NoReturn
 from pipelines.cluster.spec import UNIT_BITS
 from pipelines.errors import UserError
 from pipelines.speedup.calibration.store import load_calibration, load_trace, traced_models
-from pipelines.speedup.forecast import LIBRARIES, Forecast, forecast, machine_for
+from pipelines.speedup.forecast import LIBRARIES, STRAGGLER_SIGMA, Forecast, forecast, machine_for
 from pipelines.speedup.simulator import Algorithm, Network
 
 RATE = re.compile(r"(\d+(?:\.\d+)?)(kbit|mbit|gbit|tbit)")
@@ -18,6 +18,7 @@ DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s)")
 UNIT_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 RATE_UNITS = {**UNIT_BITS, "tbit": 10**12}
 MOST_WORKERS = 65_536
+STRAGGLERS_HELP = "spread of a worker's step from step to step, in percent (default: %(default)g)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -47,6 +48,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--algorithm", default=Algorithm.BEST.value, help=", ".join(each.value for each in Algorithm)
     )
     ask.add_argument("--cycle-ms", type=float, default=1.0, help="HOROVOD_CYCLE_TIME (default: 1)")
+    ask.add_argument("--stragglers", type=float, default=100 * STRAGGLER_SIGMA, help=STRAGGLERS_HELP)
     ask.add_argument("--json", action="store_true", help="print JSON")
     return parser.parse_args(arguments)
 
@@ -63,6 +65,7 @@ def answer(asked: argparse.Namespace) -> str:
         asked.step_ms is None or 0 < asked.step_ms < math.inf, "--step-ms", asked.step_ms, "a number above 0"
     )
     _check(0 <= asked.cycle_ms < math.inf, "--cycle-ms", asked.cycle_ms, "a number of at least 0")
+    _check(0 <= asked.stragglers <= 100, "--stragglers", asked.stragglers, "a number from 0 to 100 (percent)")
     algorithms = [each.value for each in Algorithm]
     _check(asked.algorithm in algorithms, "--algorithm", asked.algorithm, ", ".join(algorithms))
     network = Network(
@@ -76,7 +79,12 @@ def answer(asked: argparse.Namespace) -> str:
     calibration, trace = load_calibration(), load_trace(asked.model)
     if asked.step_ms is not None:
         trace = trace.scaled_to(asked.step_ms / 1e3)
-    machine = machine_for(calibration, asked.library, asked.cycle_ms / 1e3)
+    machine = machine_for(
+        calibration,
+        asked.library,
+        cycle_seconds=asked.cycle_ms / 1e3,
+        straggler_sigma=asked.stragglers / 100,
+    )
     found = forecast(trace, network, machine, calibration)
     return as_json(found) if asked.json else "\n".join(table(found, asked))
 

@@ -7,12 +7,9 @@ from pipelines.results import Row
 from pipelines.speedup.calibration import load_calibration
 from pipelines.speedup.calibration.cells import LATENCY_SECONDS, UNSHAPED_BITS
 from pipelines.speedup.calibration.store import load_trace, traced_models
-from pipelines.speedup.forecast import predict_step
+from pipelines.speedup.forecast import CYCLE_SECONDS, predict_step
 from pipelines.speedup.simulator import Machine, Network
 from pipelines.speedup.trace import Trace
-
-CYCLE_SECONDS = 1e-3
-"""Horovod's default period, that of the distributed runs."""
 
 
 class LinkModel:

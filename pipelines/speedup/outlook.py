@@ -13,8 +13,6 @@ from pipelines.speedup.scaling_figures import draw_crossover, draw_scaling, draw
 from pipelines.speedup.trace import Trace
 
 FIGURES = ("scaling_acceleration", "scaling_epoch", "crossover", "prediction_errors")
-CYCLE_SECONDS = 1e-3
-"""Horovod's default period."""
 CROSSOVER_MBIT = (10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
 CROSSOVER_METHODS = (
     "sdp",
@@ -46,7 +44,7 @@ def write_outlook(
     trace, all models with one are simulated as they were recorded. `measured` are the measured rows of the speed-up.
     """
     calibration = load_calibration()
-    machine = machine_for(calibration, "gloo", CYCLE_SECONDS)
+    machine = machine_for(calibration, "gloo")
     traces = traces_of(runs)
     samples = {run["model"]: samples_per_epoch(run) for run in runs}
     scaling = [

@@ -20,7 +20,7 @@ CHANNELS, CLASSES, PIXELS = 1, 10, 8
 NUM_BATCHES = 8
 SKIPPED = ("auto",)
 """Its buckets are coded as those of the methods that it chooses among."""
-WARMUP_STEPS, STEPS = 4, 5
+WARMUP_STEPS, STEPS = 4, 9
 
 
 def record_suite(params: Path, model_name: str, batch_size: int) -> Trace:

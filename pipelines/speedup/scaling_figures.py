@@ -16,8 +16,18 @@ PANEL_WIDTH, PANEL_HEIGHT = 3.3, 2.9  # inches
 WORKER_TICKS = (1, 4, 16, 64, 256, 1024)
 BOTTLENECK = 0.5
 """Share of linear speed-up below which a worker waits for longer than it computes."""
-PALETTE = (*COLORS, "#9e9e9e", "#7b3294", "#a6761d", "#80b1d3", "#fb8072", "#b3de69")
-"""As many colours as a crossover map may need."""
+PALETTE = (
+    "#bdbdbd",
+    *COLORS[:6],
+    "#8c6bb1",
+    "#a6761d",
+    "#f4a6a0",
+    "#b3de69",
+    "#80cdc1",
+    "#ffed6f",
+    "#d9a0d9",
+)
+"""As many colours as a crossover map may need, grey for the first; text is legible on all of them."""
 CLOSE = 0.15
 
 
@@ -82,8 +92,8 @@ def draw_crossover(rows: Sequence[Row], path: Path) -> None:
     The number in a cell says how many times faster than `sdp` that is.
     """
     models = list(dict.fromkeys(row["model"] for row in rows))
-    methods = sorted({row["method"] for row in rows}, key=lambda name: (name != "sdp", name))
-    colors = ListedColormap([GREY, *PALETTE][: len(methods)] if "sdp" in methods else PALETTE[: len(methods)])
+    methods = ["sdp", *sorted({row["method"] for row in rows} - {"sdp"})]
+    colors = ListedColormap(PALETTE[: len(methods)])
     with figure(path, 1.25 * PANEL_WIDTH * len(models), 1.3 * PANEL_HEIGHT) as drawing:
         panels = drawing.subplots(1, len(models), squeeze=False, sharey=True)[0]
         for axis, model in zip(panels, models, strict=True):

@@ -45,8 +45,6 @@ class Codec:
     encode_per_worker: float
     decode_fixed: float
     decode_per_worker: float
-    handling_seconds: float
-    """What a step takes longer beside encoding and decoding: hooks, views, copies of gradients."""
 
     def encode_seconds(self, workers: int) -> float:
         """Return the seconds of encoding."""
@@ -73,7 +71,6 @@ FREE = Codec(
     encode_per_worker=0.0,
     decode_fixed=0.0,
     decode_per_worker=0.0,
-    handling_seconds=0.0,
 )
 """A codec that costs nothing."""
 
@@ -264,20 +261,20 @@ def record_codec(
     warmup_steps: int,
     steps: int,
 ) -> Codec:
-    """Time encode and decode of a method on this process, for two numbers of workers, beside steps without it."""
+    """Time encode and decode of a method on this process, for two numbers of workers where that makes a difference."""
 
-    def time_at(workers: int) -> tuple[float, float, float]:
+    def time_at(workers: int) -> tuple[float, float]:
         strategy = strategy_of(dict(entry), f"methods.{method}")
         return _time_codec(strategy, workers, model, batches, make_optimizer, warmup_steps, steps)
 
     few, many = CODEC_WORKERS
-    encode, decode, handling = time_at(few)
+    encode, decode = time_at(few)
     tensors = [(name, tuple(p.shape)) for name, p in model.named_parameters() if p.requires_grad]
     pattern = strategy_of(dict(entry), f"methods.{method}").pattern(tensors, few)
     encode_slope = decode_slope = 0.0
     if any(m.collective is not Collective.SUM for each in pattern.exchanges for m in each.rounds):
         # What is summed on the way is decoded once; other messages come from every worker.
-        more_encode, more_decode, _ = time_at(many)
+        more_encode, more_decode = time_at(many)
         encode_slope = max(0.0, (more_encode - encode) / (many - few))
         decode_slope = max(0.0, (more_decode - decode) / (many - few))
     return Codec(
@@ -286,7 +283,6 @@ def record_codec(
         encode_per_worker=encode_slope,
         decode_fixed=max(0.0, decode - few * decode_slope),
         decode_per_worker=decode_slope,
-        handling_seconds=max(0.0, handling),
     )
 
 
@@ -298,27 +294,22 @@ def _time_codec(
     make_optimizer: MakeOptimizer,
     warmup_steps: int,
     steps: int,
-) -> tuple[float, float, float]:
-    """Return the typical seconds of encode and decode per exchange, and of handling per step."""
-    alone = StepRecorder(model, batches, make_optimizer)
+) -> tuple[float, float]:
+    """Return the typical seconds of encode and decode per exchange."""
     replica = copy.deepcopy(model).train()
     optimizer = strategy.attach(
         replica, make_optimizer(replica), Channel(collectives=EchoCollectives(workers))
     )
-    device, window = next(replica.parameters()).device, strategy.steps_per_exchange
     samples = []
     for turn in range(warmup_steps + steps):
-        plain = sum(sum(alone.step(number)[2:]) for number in range(window))
         strategy.step_cost()
-        start = seconds_now(device)
-        for number in range(window):
+        for number in range(strategy.steps_per_exchange):
             images, labels = batches[number % len(batches)]
             parallel_step(replica, optimizer, strategy, images, labels, last=False)
         if turn == warmup_steps + steps - 1:
             strategy.flush()
-        seconds, cost = seconds_now(device) - start, strategy.step_cost()
+        cost = strategy.step_cost()
         if turn >= warmup_steps:
-            known = cost.encode_seconds + cost.decode_seconds + cost.communication_seconds
-            samples.append((cost.encode_seconds, cost.decode_seconds, (seconds - known - plain) / window))
-    encode, decode, handling = (typical(column) for column in zip(*samples, strict=True))
-    return encode, decode, handling
+            samples.append((cost.encode_seconds, cost.decode_seconds))
+    encode, decode = (typical(column) for column in zip(*samples, strict=True))
+    return encode, decode

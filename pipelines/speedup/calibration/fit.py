@@ -43,8 +43,11 @@ FREE_PARAMETERS = {
     "bytes_seconds_per_byte": Range(1e-10, 1e-7, geometric=True),
     "pair_factor": Range(1.0, 2.0, geometric=False),
     "tensor_seconds": Range(1e-6, 1e-3, geometric=True),
-    "handling_factor": Range(0.5, 3.0, geometric=True),
+    "hook_seconds": Range(1e-7, 1e-4, geometric=True),
+    "view_seconds_per_byte": Range(1e-11, 2e-9, geometric=True),
+    "codec_factor": Range(0.5, 3.0, geometric=True),
     "core_share": Range(0.0, 1.0, geometric=False),
+    "overlap_rate": Range(0.2, 1.0, geometric=False),
     "straggler_sigma": Range(0.0, 0.2, geometric=False),
 }
 """Fields of `Machine` that are fitted."""

@@ -24,8 +24,6 @@ from pipelines.speedup.simulator.program import Program
 
 Clock = NDArray[np.float64]
 """Seconds, [cases, workers] of the workers or [cases, 1] of the library."""
-SOME_TIME = np.float64(1e9)
-"""Computing that goes on for longer than any message takes."""
 
 
 def simulate(
@@ -77,6 +75,14 @@ def draw_slowdowns(steps: int, workers: int, sigma: Values, seed: int) -> NDArra
     return np.asarray(np.exp(spread * normal - spread**2 / 2))
 
 
+def _end(begin: Clock, alone: Values, busy_until: Clock, rate: Values) -> Clock:
+    """Return when the library has done what takes it `alone` seconds, if it is slowed to `rate` until `busy_until`."""
+    with np.errstate(invalid="ignore"):
+        window = np.maximum(busy_until - begin, 0.0)
+        late = begin + window + (alone - rate * window)
+    return np.asarray(np.where(rate * window >= alone, begin + alone / rate, late))
+
+
 @dataclass
 class _Cost:
     """What a message takes, computed once: seconds before it moves, on the wire, and of the processor."""
@@ -98,10 +104,10 @@ class _Run:
         self.pattern: Pattern = program.pattern
         self.slowdowns = draw_slowdowns(steps, network.workers, machine.straggler_sigma, seed)
         self.costs = [[self._cost(message) for message in each.rounds] for each in program.exchanges]
-        code = scale * machine.handling_factor
+        code = scale * machine.codec_factor
         self.encode = [code * seconds for seconds in program.encode]
         self.decode = [code * seconds for seconds in program.decode]
-        self.handling = code * program.handling
+        self.handling = [self._handling(exchange) for exchange in range(len(program.exchanges))]
         shape = np.broadcast_shapes(
             *(
                 np.shape(each)
@@ -123,7 +129,6 @@ class _Run:
         if (number + 1) % self.pattern.interval:
             self._compute(self.program.backward + self.program.update, slow)
             return
-        self.workers = self.workers + self.handling * self.pattern.interval
         arrivals = self._backward(slow)
         if self.pattern.apply is Apply.MODULE:
             self.pending = dict(enumerate(arrivals))
@@ -165,7 +170,7 @@ class _Run:
         """Compute, encode and send; return when the last round of each exchange has arrived."""
         pattern, passed = self.pattern, 0.0
         arrivals = [self.library] * len(pattern.exchanges)
-        goes_on = SOME_TIME if pattern.staleness or pattern.apply is Apply.MODULE else np.float64(0.0)
+        goes_on = self._computing_after_backward() * slow
         for gap, exchange in self.program.sends:
             self._compute(gap, slow)
             passed += gap
@@ -185,28 +190,46 @@ class _Run:
         """Encode a round and hand it over; return when it has arrived. The worker has `left` to compute meanwhile."""
         cost = self.costs[exchange][number]
         coding = self.encode[exchange] / len(self.costs[exchange])
-        if self.pattern.one_message_a_tensor:
-            coding = coding + self.machine.tensor_seconds
-        self.workers = self.workers + coding
+        self.workers = self.workers + coding + (self.handling[exchange] if number == 0 else 0.0)
         ready = self.workers.max(axis=-1, keepdims=True) + cost.start
         if cost.fuses:
             begin = np.maximum(self.library, ready + cost.latency)
-            duration = cost.transfer + cost.processor
+            alone = cost.transfer + cost.processor
         else:
             begin = np.maximum(self.library, ready)
-            duration = cost.latency + cost.transfer + cost.processor
-        self.library = begin + duration
+            alone = cost.latency + cost.transfer + cost.processor
+        busy_until = (self.workers + left).max(axis=-1, keepdims=True)
+        self.library = _end(begin, alone, busy_until, self.machine.overlap_rate)
         if np.any(self.machine.core_share):
-            with np.errstate(divide="ignore", invalid="ignore"):
-                during = np.clip((self.workers + left - begin) / duration, 0.0, 1.0)
-            taken = self.machine.core_share * cost.processor * np.nan_to_num(during)
-            self.workers = self.workers + taken
+            self.workers = self.workers + self._taken(cost, begin, self.workers + left)
         return self.library
+
+    def _taken(self, cost: "_Cost", begin: Clock, busy_until: Clock) -> Clock:
+        """Return the computing time that the library takes from a worker who computes until `busy_until`."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            during = np.clip((busy_until - begin) / (self.library - begin), 0.0, 1.0)
+        return np.asarray(self.machine.core_share * cost.processor * np.nan_to_num(during))
+
+    def _computing_after_backward(self) -> float:
+        """Return the seconds for which a worker computes after the backward pass before it must wait for a sum.
+
+        With layer-wise updates it is about none: the first layers' sums are the last to be sent.
+        """
+        return self.program.forward + self.program.backward if self.pattern.staleness else 0.0
 
     def _receive(self, arrivals: list[Clock]) -> None:
         """Wait for all exchanges of a step and decode them."""
         for exchange, arrival in enumerate(arrivals):
             self.workers = np.maximum(self.workers, arrival) + self.decode[exchange]
+
+    def _handling(self, exchange: int) -> Values:
+        """Return what an exchange costs the main thread beside its codec: hooks, and gradients that stay in place."""
+        if self.pattern.one_message_a_tensor:
+            return self.machine.tensor_seconds
+        if self.pattern.start is Start.STEP:
+            return 0.0
+        hooks = self.machine.hook_seconds * len(self.program.exchanges[exchange].tensors)
+        return hooks + self.machine.view_seconds_per_byte * self.program.num_bytes[exchange]
 
     def _cost(self, message: Message) -> _Cost:
         machine, network = self.machine, self.network

@@ -31,11 +31,18 @@ class Machine:
     """Times the wire's time that two workers take to gather or scatter: Gloo's are half duplex on one connection."""
     tensor_seconds: Values
     """What the main thread spends on a message a tensor: hook, queue, handle (stock optimizer)."""
-    handling_factor: Values
-    """Times the handling and codec costs of a trace, which was recorded without a library beside it."""
+    hook_seconds: Values
+    """The same on a tensor of a bucket: hook, count."""
+    view_seconds_per_byte: Values
+    """What gradients that stay in a bucket cost the main thread, per byte of fp32: they are set to zero and added to,
+    where others are made anew."""
+    codec_factor: Values
+    """Times the codec costs of a trace, which was recorded without a library beside it."""
     core_share: Values
     """Share of the library's processor time that is taken from computing: 1 where a worker has one core, 0 where
     another core or device does it."""
+    overlap_rate: Values
+    """Share of its speed that the library keeps while the worker computes: below 1 where they share cores."""
     straggler_sigma: Values
     """Standard deviation of the logarithm of a worker's slow-down from step to step."""
 
@@ -60,8 +67,11 @@ IDEAL = Machine(
     bytes_seconds_per_byte=0.0,
     pair_factor=1.0,
     tensor_seconds=0.0,
-    handling_factor=1.0,
+    hook_seconds=0.0,
+    view_seconds_per_byte=0.0,
+    codec_factor=1.0,
     core_share=0.0,
+    overlap_rate=1.0,
     straggler_sigma=0.0,
 )
 """A library that costs nothing and a device that shares nothing with it."""

@@ -9,7 +9,7 @@ out, with the network. N workers on H = N / g hosts, b bytes of payload a worker
 | sum | ring | 2 (N - 1) | 2 (N - 1) / N b |
 | sum | halving and doubling | 2 ceil(log2 N), 2 more and 2 b where N is no power of two | 2 (N - 1) / N b |
 | sum | hierarchical | 2 (g - 1) inside, 2 (H - 1) outside | 2 (g - 1) / g b inside, 2 (H - 1) / H b outside |
-| sum | parameter server, S servers | 2 | 2 max(N / S, 1) b |
+| sum | parameter server, S servers | 2 | 2 max(H / S, 1) b outside, 2 (g - 1) / g b inside |
 | all-gather | ring | N - 1 | (N - 1) b |
 | all-gather | doubling | ceil(log2 N) | (N - 1) b |
 | all-gather | hierarchical | (g - 1) inside, (H - 1) outside | (N - 1) b inside, (N - g) b outside |
@@ -144,9 +144,11 @@ def _hierarchical_sum(num_bytes: float, network: Network) -> tuple[Values, Value
 
 
 def _server_sum(num_bytes: float, network: Network) -> tuple[Values, Values]:
-    """Charge push and pull, one after the other; a server's link or a host's is the narrower one."""
-    crowd = max(network.workers / network.servers, float(network.local))
-    return 2 * network.latency, transfer_seconds(2 * crowd * num_bytes, network.bandwidth)
+    """Charge push and pull of what a host's workers have added up; a server's link or a host's is the narrower one."""
+    crowd, local = max(network.hosts / network.servers, 1.0), network.local
+    transfer = transfer_seconds(2 * crowd * num_bytes, network.bandwidth)
+    latency = 2 * network.latency + 2 * (local - 1) * network.intra_latency
+    return latency, transfer + network.inside(2 * (local - 1) / local * num_bytes)
 
 
 def _ring_gather(num_bytes: float, network: Network) -> tuple[Values, Values]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.parallel.patterns import Apply, Exchange, Pattern, Start, numel
+from pipelines.parallel.patterns import FLOAT_BYTES, Apply, Exchange, Pattern, Start, numel
 from pipelines.speedup.trace import Codec, Trace
 
 OVERHEAD_VALUES = 20_000
@@ -28,8 +28,8 @@ class Program:
     encode: tuple[float, ...]
     """By exchange, all rounds."""
     decode: tuple[float, ...]
-    handling: float
-    """A step's, beside encoding and decoding."""
+    num_bytes: tuple[int, ...]
+    """Bytes of the exchange's gradients in fp32."""
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:
@@ -39,10 +39,8 @@ class Program:
 
 def build_program(pattern: Pattern, trace: Trace, codec: Codec, workers: int) -> Program:
     """Lay `pattern` over `trace`; the codec's cost is shared out among the exchanges by their values."""
-    weights = [
-        OVERHEAD_VALUES + sum(numel(trace.tensors[number][1]) for number in each.tensors)
-        for each in pattern.exchanges
-    ]
+    sizes = [sum(numel(trace.tensors[number][1]) for number in each.tensors) for each in pattern.exchanges]
+    weights = [OVERHEAD_VALUES + size for size in sizes]
     shares = [weight / sum(weights) for weight in weights]
     encode, decode = codec.encode_seconds(workers), codec.decode_seconds(workers)
     return Program(
@@ -54,7 +52,7 @@ def build_program(pattern: Pattern, trace: Trace, codec: Codec, workers: int) ->
         update=trace.update_seconds,
         encode=tuple(share * encode for share in shares),
         decode=tuple(share * decode for share in shares),
-        handling=0.0 if pattern.one_message_a_tensor else codec.handling_seconds,
+        num_bytes=tuple(FLOAT_BYTES * values for values in sizes),
     )
 
 
