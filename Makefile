@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro compare sweep convergence study test lint format deps ui bench reference clean
+.PHONY: help setup repro compare sweep convergence study test lint format deps picture ui bench reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ format: $(READY) ## let ruff rewrite what it can
 
 deps: $(READY) ## write the code dependencies of every DVC stage from what its module imports
 	@$(BIN)/python -m tools.dependencies
+
+picture: $(READY) ## draw docs/architecture.svg from the packages and their docstrings
+	@$(BIN)/python -m tools.architecture
 
 ui: $(READY) ## open the MLflow store on http://127.0.0.1:5000 (PORT=... for another port)
 	@tools/ui.sh $(or $(PORT),5000)

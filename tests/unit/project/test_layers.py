@@ -1,9 +1,12 @@
 """Imports point one way: stages -> pipelines -> horovod_gq."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tools.architecture import missing
 from tools.project_imports import ROOT, imported_modules
 
 FORBIDDEN = {
@@ -39,3 +42,11 @@ def test_only_one_module_of_the_plugin_imports_horovod() -> None:
 )
 def test_a_stage_is_thin(stage: Path) -> None:
     assert len(stage.read_text(encoding="utf-8").splitlines()) <= MAX_STAGE_LINES
+
+
+def test_the_picture_of_the_architecture_is_that_of_the_code() -> None:
+    subprocess.run([sys.executable, "-m", "tools.architecture", "--check"], cwd=ROOT, check=True)
+
+
+def test_every_package_of_the_library_has_a_place_in_the_picture() -> None:
+    assert not missing()

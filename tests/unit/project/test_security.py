@@ -20,7 +20,7 @@ from pipelines.data import PrepareConfig, load_prepared
 from pipelines.data.archives import read_npz
 from pipelines.data.preparation import prepare
 from pipelines.errors import UserError
-from pipelines.experiments.study.collect import read_scores
+from pipelines.experiments.study.answers.collect import read_scores
 from pipelines.tracking.store import without_password
 from tests.damage import Executes
 from tests.imports import ROOT
