@@ -129,25 +129,25 @@ HOSTILE = [
 ]
 COMMANDS = [
     ["baseline", "--model"],
-    ["convergence", "--method"],
-    ["convergence", "--parity"],
-    ["convergence_data", "--data"],
+    ["convergence.curve", "--method"],
+    ["convergence.parity", "--data"],
+    ["convergence.prepare", "--data"],
     ["distributed", "--model"],
     ["distributed", "--method"],
     ["export", "--model"],
-    ["parity_summary", "--data"],
+    ["convergence.summarise_parity", "--data"],
     ["predict", "s.png", "--model"],
-    ["study", "prepare", "--data"],
-    ["study", "compare", "--data", "digits", "--model"],
-    ["sweep", "--link"],
-    ["sweep", "--model"],
+    ["study.prepare", "--data"],
+    ["study.compare", "--data", "digits", "--model"],
+    ["sweep.measure", "--link"],
+    ["sweep.measure", "--model"],
 ]
-NUMBERS = [["train", "--depth"], ["convergence", "--workers"], ["predict", "s.png", "--top"]]
+NUMBERS = [["train", "--depth"], ["convergence.curve", "--workers"], ["predict", "s.png", "--top"]]
 
 
 @pytest.mark.parametrize(
     "given",
-    [[*command, name] for command in COMMANDS for name in HOSTILE[: 1 if command[0] == "study" else None]]
+    [[*command, name] for command in COMMANDS for name in HOSTILE[: 1 if command[0].startswith("study.") else None]]
     + [[*command, number] for command in NUMBERS for number in ("-1", "0", str(10**30))],
     ids=lambda given: " ".join(given).encode("unicode_escape").decode(),
 )
