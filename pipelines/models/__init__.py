@@ -1,6 +1,11 @@
-"""Models by name: DenseNets of any depth with a block rule, and small-image baselines."""
+"""Models by name: DenseNets of any depth with a block rule, and small-image baselines.
 
-from pipelines.models import densenet, efficientnet, resnet, vgg  # noqa: F401  (they register themselves)
+A model is one module with an entry decorated by `MODELS.register`; importing this package registers all.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
 from pipelines.models.base import (
     MODELS,
     ModelSpec,
@@ -25,3 +30,6 @@ __all__ = [
     "find_factory",
     "spec_of",
 ]
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -1,8 +1,7 @@
-"""The data sets, one module each; importing this package registers them all.
+"""The data sets, one module each with an entry decorated by `SOURCES.register`; importing this package registers all."""
 
-A new one is a module here with an entry decorated by `SOURCES.register`, and an import below.
-"""
+from importlib import import_module
+from pkgutil import iter_modules
 
-from pipelines.data.sources import cifar10, cifar100, digits, fashion_mnist, folder, npz, svhn
-
-__all__ = ["cifar10", "cifar100", "digits", "fashion_mnist", "folder", "npz", "svhn"]
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

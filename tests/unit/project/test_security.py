@@ -147,7 +147,11 @@ NUMBERS = [["train", "--depth"], ["convergence.curve", "--workers"], ["predict",
 
 @pytest.mark.parametrize(
     "given",
-    [[*command, name] for command in COMMANDS for name in HOSTILE[: 1 if command[0].startswith("study.") else None]]
+    [
+        [*command, name]
+        for command in COMMANDS
+        for name in HOSTILE[: 1 if command[0].startswith("study.") else None]
+    ]
     + [[*command, number] for command in NUMBERS for number in ("-1", "0", str(10**30))],
     ids=lambda given: " ".join(given).encode("unicode_escape").decode(),
 )
