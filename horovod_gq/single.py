@@ -11,6 +11,7 @@ from horovod_gq.codec import BucketCodec
 from horovod_gq.config import UNCOMPRESSED, GQConfig
 from horovod_gq.kernels import num_planes
 from horovod_gq.layout import ROW, BucketLayout
+from horovod_gq.timing import Timings
 
 
 def wire_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -50,6 +51,7 @@ class SingleTensor:
         rank: this rank.
         workers: number of ranks.
         staging: buffer shared by all tensors.
+        timings: adds up encoding and decoding.
     """
 
     def __init__(
@@ -61,9 +63,10 @@ class SingleTensor:
         rank: int,
         workers: int,
         staging: Staging,
+        timings: Timings,
     ) -> None:
         self.name, self.parameter = name, parameter
-        self._config, self._workers, self._staging = config, workers, staging
+        self._config, self._workers, self._staging, self._timings = config, workers, staging, timings
         self.codec: BucketCodec | None = None
         wire_bits = config.width_of(name, tuple(parameter.shape))
         if wire_bits != UNCOMPRESSED:
@@ -78,6 +81,10 @@ class SingleTensor:
 
     def compress(self, gradient: torch.Tensor) -> torch.Tensor:
         """Return the message: int32, fp32 in warm-up steps, or the gradient where it travels uncompressed."""
+        with self._timings.encoding(gradient.device):
+            return self._encode(gradient)
+
+    def _encode(self, gradient: torch.Tensor) -> torch.Tensor:
         self._dtype, self._shape = gradient.dtype, gradient.shape
         if self.codec is not None:
             return self.codec.encode(self._staging.as_rows(self.codec.layout.num_values, gradient))
@@ -90,6 +97,10 @@ class SingleTensor:
 
     def decompress(self, message: torch.Tensor) -> torch.Tensor:
         """Return the average from the summed message; of a quantized tensor a view that the next step overwrites."""
+        with self._timings.decoding(message.device):
+            return self._decode(message)
+
+    def _decode(self, message: torch.Tensor) -> torch.Tensor:
         if self.codec is None:
             self._averaged = self._receive_plain(message)
             return self._averaged
