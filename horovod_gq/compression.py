@@ -268,7 +268,7 @@ class GQ:
         return self._world
 
     def _check_widths(self, workers: int) -> None:
-        used = {self.config.wire_bits, *(bits for _, bits in self.config.overrides)}
+        used = {self.config.wire_bits, self.config.small_bits, *(bits for _, bits in self.config.overrides)}
         for wire_bits in sorted(used & set(WIRE_WIDTHS)):
             num_levels(wire_bits, workers)
 

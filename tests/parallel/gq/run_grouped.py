@@ -75,6 +75,8 @@ def check_equals_the_fast_path() -> None:
         {"wire_bits": 4, "overrides": (("classifier.weight", 16), ("features.0.*", 32))},
         {"wire_bits": 4, "error_feedback": False, "warmup_steps": 3},
         {"form": "lowrank"},
+        {"small_bits": 8},
+        {"small_bits": 16, "form": "lowrank", "rounding": "stochastic"},
     ):
         stock, fast = make_model(), make_model()
         train(stock, setup(stock, **fields)[1], range(12))
@@ -84,18 +86,19 @@ def check_equals_the_fast_path() -> None:
 
 
 def check_equals_tensors_sent_one_by_one() -> None:
-    grouped, single = make_model(), make_model()
-    train(grouped, setup(grouped)[1], range(8))
-    compression = GQ(**settings_of({})).bind(single)
-    optimizer = hvd.DistributedOptimizer(
-        sgd(single), named_parameters=single.named_parameters(), compression=compression, op=hvd.Sum
-    )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        train(single, optimizer, range(8))
-    assert torch.equal(weights(grouped), weights(single))
-    lost = [str(w.message) for w in caught if "groups=compression.groups" in str(w.message)]
-    assert len(lost) == (1 if hvd.rank() == 0 else 0), lost
+    for fields in ({}, {"small_bits": 8, "rounding": "stochastic"}):
+        grouped, single = make_model(), make_model()
+        train(grouped, setup(grouped, **fields)[1], range(8))
+        compression = GQ(**settings_of(fields)).bind(single)
+        optimizer = hvd.DistributedOptimizer(
+            sgd(single), named_parameters=single.named_parameters(), compression=compression, op=hvd.Sum
+        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            train(single, optimizer, range(8))
+        assert torch.equal(weights(grouped), weights(single)), fields
+        lost = [str(w.message) for w in caught if "groups=compression.groups" in str(w.message)]
+        assert len(lost) == (1 if hvd.rank() == 0 else 0), lost
 
 
 def accumulate(model: nn.Module, optimizer: Any, steps: range) -> None:
@@ -212,7 +215,7 @@ def check_wire_bytes_and_groups() -> None:
 
 
 def check_resume_continues_bit_for_bit() -> None:
-    for fields in ({"wire_bits": 4}, {"wire_bits": 8, "rounding": "stochastic"}, {"form": "lowrank"}):
+    for fields in ({"wire_bits": 4}, {"small_bits": 8, "rounding": "stochastic"}, {"form": "lowrank"}):
         straight = make_model()
         train(straight, setup(straight, **fields)[1], range(8))
         model = make_model()
