@@ -10,8 +10,9 @@ from typing import NamedTuple
 import torch
 
 from horovod_gq.collectives import Collectives
-from horovod_gq.config import UNCOMPRESSED, GQConfig
+from horovod_gq.config import UNCOMPRESSED, GQConfig, num_levels
 from horovod_gq.exchange import Exchange, PlainExchange, QuantizedExchange
+from horovod_gq.layout import NARROW_ROW, ROW
 from horovod_gq.lowrank import LowRankExchange, saves_bytes
 from horovod_gq.timing import Timings
 
@@ -82,13 +83,18 @@ class Form(NamedTuple):
     wire_bits: int
     """Of a value, or with low rank of a value of a factor; `UNCOMPRESSED` is fp32."""
     lowrank: bool = False
+    row: int = ROW
+    """Values in a row; fewer for small tensors, of which padding would be a good part."""
 
 
 def form_of(name: str, shape: tuple[int, ...], config: GQConfig) -> Form:
     """Return how a tensor travels: an override says so, or low rank saves bytes, or by `config.width_of`."""
     width = config.width_of(name, shape)
-    matrix = config.form == "lowrank" and width != UNCOMPRESSED and config.override_of(name) is None
-    if matrix and saves_bytes(name, shape, config):
+    if width == UNCOMPRESSED or config.override_of(name) is not None:
+        return Form(width)
+    if config.is_small(shape):
+        return Form(width, row=NARROW_ROW)
+    if config.form == "lowrank" and saves_bytes(name, shape, config):
         return Form(config.factor_bits, lowrank=True)
     return Form(width)
 
@@ -142,8 +148,10 @@ def build_buckets(
     num_slots: int = 1,
     prefix: str = "gq",
 ) -> list[Bucket]:
-    """Make the buckets of `group_parameters`; ValueError for parameters that they cannot hold."""
+    """Make the buckets of `group_parameters`; ValueError for parameters or workers that they cannot hold."""
     check_parameters(named)
+    if config.small_bits != UNCOMPRESSED:
+        num_levels(config.small_bits, collectives.workers, config.exchange, "small_bits")
     return [
         _make_bucket(f"{prefix}.{number}", form, members, config, collectives, timings, num_slots)
         for number, (form, members) in enumerate(group_parameters(named, config, bucket_bytes))
@@ -168,7 +176,9 @@ def _make_bucket(
     elif width == UNCOMPRESSED:
         exchange = PlainExchange(name, shapes, config, collectives, device, num_slots)
     else:
-        exchange = QuantizedExchange(name, shapes, config, width, collectives, device, num_slots, timings)
+        exchange = QuantizedExchange(
+            name, shapes, config, width, collectives, device, num_slots, timings, row=form.row
+        )
     return Bucket([n for n, _ in members], [p for _, p in members], width, exchange)
 
 

@@ -9,10 +9,17 @@ from typing import Any
 
 import torch
 
-from horovod_gq.backend import horovod_world
-from horovod_gq.buckets import DEFAULT_BUCKET_BYTES, NamedParameter, check_parameters, group_parameters
+from horovod_gq.backend import HorovodCollectives, horovod_world
+from horovod_gq.buckets import (
+    DEFAULT_BUCKET_BYTES,
+    NamedParameter,
+    check_parameters,
+    form_of,
+    group_parameters,
+)
+from horovod_gq.collectives import Collectives
 from horovod_gq.config import UNCOMPRESSED, WIRE_WIDTHS, GQConfig, num_levels
-from horovod_gq.grouped import Group, GroupMember, build_groups
+from horovod_gq.grouped import Group, GroupMember, build_groups, finish_groups, horovod_groups
 from horovod_gq.single import SingleTensor, Staging, single_bytes
 from horovod_gq.state import check_config, check_tensors
 from horovod_gq.timing import Timings
@@ -41,15 +48,16 @@ class GQ:
         compression = GQ(...).bind(model)
         hvd.DistributedOptimizer(..., compression=compression, op=hvd.Sum, groups=compression.groups)
 
-    Pass `op=hvd.Sum`: `decompress` divides by the number of workers. Every other reduction is detected at the
-    first step. With `groups=compression.groups` the gradients travel in the flat buckets of the fast path; without
-    it every tensor is encoded and summed by itself, with a warning. Create one instance per optimizer, with equal
-    settings on all ranks.
+    Pass `op=hvd.Sum`: without `groups` `decompress` divides by the number of workers, and every other reduction is
+    detected at the first step. With `groups=compression.groups` the gradients travel in the flat buckets of the
+    fast path; without it every tensor is encoded and summed by itself, with a warning. Create one instance per
+    optimizer, with equal settings on all ranks.
 
     Args:
         config: all settings; or give its fields as keywords, `GQ(wire_bits=4)`.
         workers: number of ranks; None asks Horovod at the first gradient.
         bucket_bytes: fp32 bytes of one bucket; used with `groups`.
+        collectives: what the buckets are sent through; None is Horovod (its global process set).
         fields: see `GQConfig`.
 
     Raises:
@@ -62,6 +70,7 @@ class GQ:
         *,
         workers: int | None = None,
         bucket_bytes: int = DEFAULT_BUCKET_BYTES,
+        collectives: Collectives | None = None,
         **fields: Any,
     ) -> None:
         self.config = config if config is not None else GQConfig(**fields)
@@ -72,15 +81,10 @@ class GQ:
                 f"exchange={self.config.exchange!r} needs more than the one sum that hvd.DistributedOptimizer makes;"
                 ' use horovod_gq.DistributedOptimizer, or exchange="allreduce"'
             )
-        if self.config.form != "full":
-            raise ValueError(
-                f"form={self.config.form!r} needs two sums a step and hvd.DistributedOptimizer makes one; use "
-                'horovod_gq.DistributedOptimizer, or form="full"'
-            )
         if bucket_bytes < 4:
             raise ValueError(f"bucket_bytes is {bucket_bytes}; it must be at least 4")
         self.timings = Timings()
-        self._bucket_bytes = bucket_bytes
+        self._bucket_bytes, self._collectives = bucket_bytes, collectives
         self._loaded: dict[str, dict[str, Any]] = {}
         self._world: tuple[int, int] | None = None
         if workers is not None:
@@ -103,9 +107,10 @@ class GQ:
 
     @property
     def groups(self) -> list[list[torch.nn.Parameter]]:
-        """The buckets as lists of parameters, for `groups=` of `hvd.DistributedOptimizer`, which must get them.
+        """Lists of parameters for `groups=` of `hvd.DistributedOptimizer`.
 
-        Parameters of other types than fp32 are in no list; they travel by themselves.
+        Reading them makes the gradients travel in buckets. A list is a part of a bucket. Parameters of other types than
+        fp32 are in none; they travel by themselves.
 
         Raises:
             ValueError: `bind` has not been called, a step has been made, or the parameters lie on several devices.
@@ -120,8 +125,7 @@ class GQ:
         if not self._grouped:
             return []
         check_parameters(self._grouped)
-        plan = group_parameters(self._grouped, self.config, self._bucket_bytes)
-        return [[parameter for _, parameter in members] for _, members in plan]
+        return horovod_groups(group_parameters(self._grouped, self.config, self._bucket_bytes))
 
     @property
     def workers(self) -> int:
@@ -133,7 +137,7 @@ class GQ:
 
         Mutates the residual of the tensor. An int32 message in the steady state; fp32 in warm-up steps; tensors
         that travel uncompressed pass through in their own dtype after the first step. With `groups` the message
-        is that of the whole bucket, or a placeholder of one value.
+        is a placeholder of one value, and the last gradient of a bucket starts the bucket's own collective.
 
         Raises:
             ValueError: the tensor is no gradient of a bound parameter.
@@ -142,7 +146,7 @@ class GQ:
         if not self._carried:
             self._build()
         carried = self._carried[name]
-        with self.timings.encoding(tensor.device), torch.no_grad():
+        with torch.no_grad():
             message = carried.compress(tensor)
         self._pending += 1
         return message, carried
@@ -151,13 +155,13 @@ class GQ:
         """Return the average gradient over the ranks, in the shape and dtype of the compressed one.
 
         The result of a quantized tensor is a view of a buffer that the next step overwrites. With `groups` the
-        view is filled when the last tensor of its group is decompressed.
+        views are filled when the last tensor of the step is decompressed.
 
         Raises:
             ValueError: wrong reduction, or ranks with different settings.
             NonFiniteGradientError: after the last tensor of the step, when a gradient is not finite on any rank.
         """
-        with self.timings.decoding(tensor.device), torch.no_grad():
+        with torch.no_grad():
             averaged = ctx.decompress(tensor)
             self._suspects.append(ctx)
             self._pending -= 1
@@ -194,7 +198,7 @@ class GQ:
             ValueError: other settings, names or shapes than those of this instance.
         """
         check_config(state, self.config)
-        widths = {name: self.config.width_of(name, tuple(p.shape)) for name, p in self._named}
+        widths = {name: form_of(name, tuple(p.shape), self.config).wire_bits for name, p in self._named}
         expected = {
             name: (tuple(parameter.shape), widths[name])
             for name, parameter in self._named
@@ -217,13 +221,13 @@ class GQ:
         rank, workers = self._resolve_world()
         staging = Staging()
         if self._grouped:
+            collectives = self._collectives if self._collectives is not None else HorovodCollectives()
             self._groups = build_groups(
-                self._grouped,
-                self.config,
-                self.timings,
-                rank=rank,
-                workers=workers,
-                bucket_bytes=self._bucket_bytes,
+                self._grouped, self.config, collectives, self.timings, self._bucket_bytes
+            )
+        elif self.config.form != "full":
+            raise ValueError(
+                f"form={self.config.form!r} needs buckets; pass groups=compression.groups to hvd.DistributedOptimizer"
             )
         elif rank == 0 and len(self._named) > 1:
             warnings.warn(
@@ -237,7 +241,13 @@ class GQ:
         for name, parameter in self._named:
             if name not in self._carried:
                 self._carried[name] = SingleTensor(
-                    name, parameter, self.config, rank=rank, workers=workers, staging=staging
+                    name,
+                    parameter,
+                    self.config,
+                    rank=rank,
+                    workers=workers,
+                    staging=staging,
+                    timings=self.timings,
                 )
         self._load()
 
@@ -258,7 +268,7 @@ class GQ:
         return self._world
 
     def _check_widths(self, workers: int) -> None:
-        used = {self.config.wire_bits, *(bits for _, bits in self.config.overrides)}
+        used = {self.config.wire_bits, self.config.small_bits, *(bits for _, bits in self.config.overrides)}
         for wire_bits in sorted(used & set(WIRE_WIDTHS)):
             num_levels(wire_bits, workers)
 
@@ -282,8 +292,8 @@ class GQ:
         )
 
     def _finish_step(self) -> None:
-        """Check all tensors of the step at once, after the last one was decoded."""
+        """Wait for the buckets and check all tensors of the step at once, after the last one was decoded."""
         suspects, self._suspects = self._suspects, []
-        names = [name for carried in suspects for name in carried.failures()]
+        names = finish_groups(self._groups) + [name for carried in suspects for name in carried.failures()]
         if names and self.config.nonfinite == "raise":
             raise NonFiniteGradientError(names)

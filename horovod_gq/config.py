@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import math
 from dataclasses import dataclass, fields
 
 WIRE_WIDTHS = (2, 4, 8, 16)
@@ -14,6 +15,7 @@ UNCOMPRESSED = 32
 
 EXCHANGES = ("allreduce", "scatter_reduce_allgather")
 ROUNDINGS = ("nearest", "stochastic")
+SMALL_WIDTHS = (8, 16, UNCOMPRESSED)
 FORMS = ("full", "lowrank")
 MAX_FACTOR_RANK = 64
 NONFINITE_ACTIONS = ("raise", "propagate")
@@ -36,7 +38,9 @@ class GQConfig:
     warmup_steps: int = 1
     """First steps of a tensor that travel in fp32; the scale is calibrated on each. At least 1."""
     min_numel: int = 1024
-    """Tensors with fewer elements travel in fp32, as all 1-D tensors do."""
+    """Tensors with fewer elements count as small, as all 1-D tensors do."""
+    small_bits: int = UNCOMPRESSED
+    """Bits of one value of a small tensor: 8, 16, or 32 for fp32."""
     overrides: tuple[tuple[str, int], ...] = ()
     """(name pattern, wire bits) pairs, first match wins; patterns as in fnmatch, 32 leaves a tensor in fp32."""
     nonfinite: str = "raise"
@@ -58,6 +62,7 @@ class GQConfig:
         check_choice("rounding", self.rounding, ROUNDINGS)
         check_choice("nonfinite", self.nonfinite, NONFINITE_ACTIONS)
         check_choice("form", self.form, FORMS)
+        check_choice("small_bits", self.small_bits, SMALL_WIDTHS)
         check_choice("factor_bits", self.factor_bits, WIRE_WIDTHS)
         if not 1 <= self.factor_rank <= MAX_FACTOR_RANK:
             raise ValueError(
@@ -76,14 +81,15 @@ class GQConfig:
             raise ValueError(f"clip_factor is {self.clip_factor}; it must lie between 0 and 1e6, or be None")
 
     def width_of(self, name: str, shape: tuple[int, ...]) -> int:
-        """Wire bits of one tensor: an override, `UNCOMPRESSED` for 1-D and small ones, else `wire_bits`."""
-        numel = 1
-        for size in shape:
-            numel *= size
+        """Wire bits of one tensor: an override, `small_bits` for 1-D and small ones, else `wire_bits`."""
         override = self.override_of(name)
         if override is not None:
             return override
-        return UNCOMPRESSED if len(shape) <= 1 or numel < self.min_numel else self.wire_bits
+        return self.small_bits if self.is_small(shape) else self.wire_bits
+
+    def is_small(self, shape: tuple[int, ...]) -> bool:
+        """Whether a tensor is 1-D or has fewer than `min_numel` elements."""
+        return len(shape) <= 1 or math.prod(shape) < self.min_numel
 
     def override_of(self, name: str) -> int | None:
         """Wire bits that the first matching override gives, or None."""

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 
 from horovod_gq import scale as scales
+from horovod_gq.buckets import Form, form_of
 from horovod_gq.codec import BucketCodec
 from horovod_gq.config import UNCOMPRESSED, GQConfig
 from horovod_gq.kernels import num_planes
-from horovod_gq.layout import ROW, BucketLayout
+from horovod_gq.layout import BucketLayout
+from horovod_gq.timing import Timings
 
 
 def wire_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -24,10 +26,11 @@ class Staging:
     def __init__(self) -> None:
         self._buffer: torch.Tensor | None = None
 
-    def as_rows(self, num_values: int, gradient: torch.Tensor) -> torch.Tensor:
-        """View a gradient as padded fp32 rows [rows, 128]; copies where a view is impossible."""
+    def as_rows(self, layout: BucketLayout, gradient: torch.Tensor) -> torch.Tensor:
+        """View a gradient as padded fp32 rows [rows, row]; copies where a view is impossible."""
+        num_values = layout.num_values
         if gradient.numel() == num_values and gradient.dtype == torch.float32 and gradient.is_contiguous():
-            return gradient.view(-1, ROW)
+            return gradient.view(-1, layout.row)
         if (
             self._buffer is None
             or self._buffer.numel() < num_values
@@ -37,7 +40,7 @@ class Staging:
         rows = self._buffer[:num_values]
         rows[: gradient.numel()].view(gradient.shape).copy_(gradient)
         rows[gradient.numel() :].zero_()
-        return rows.view(-1, ROW)
+        return rows.view(-1, layout.row)
 
 
 class SingleTensor:
@@ -50,6 +53,7 @@ class SingleTensor:
         rank: this rank.
         workers: number of ranks.
         staging: buffer shared by all tensors.
+        timings: adds up encoding and decoding.
     """
 
     def __init__(
@@ -61,15 +65,17 @@ class SingleTensor:
         rank: int,
         workers: int,
         staging: Staging,
+        timings: Timings,
     ) -> None:
         self.name, self.parameter = name, parameter
-        self._config, self._workers, self._staging = config, workers, staging
+        self._config, self._workers, self._staging, self._timings = config, workers, staging, timings
         self.codec: BucketCodec | None = None
-        wire_bits = config.width_of(name, tuple(parameter.shape))
-        if wire_bits != UNCOMPRESSED:
-            layout = layout_of(name, tuple(parameter.shape), wire_bits)
-            device = parameter.device
-            self.codec = BucketCodec(layout, config, wire_bits, workers=workers, rank=rank, device=device)
+        form = form_of(name, tuple(parameter.shape), config)
+        if form.wire_bits != UNCOMPRESSED:
+            layout, device = layout_of(name, tuple(parameter.shape), form), parameter.device
+            self.codec = BucketCodec(
+                layout, config, form.wire_bits, workers=workers, rank=rank, device=device
+            )
         self.greeted = False
         """Whether an uncompressed tensor has sent its canary (with its first message)."""
         self._with_canary = False
@@ -78,9 +84,13 @@ class SingleTensor:
 
     def compress(self, gradient: torch.Tensor) -> torch.Tensor:
         """Return the message: int32, fp32 in warm-up steps, or the gradient where it travels uncompressed."""
+        with self._timings.encoding(gradient.device):
+            return self._encode(gradient)
+
+    def _encode(self, gradient: torch.Tensor) -> torch.Tensor:
         self._dtype, self._shape = gradient.dtype, gradient.shape
         if self.codec is not None:
-            return self.codec.encode(self._staging.as_rows(self.codec.layout.num_values, gradient))
+            return self.codec.encode(self._staging.as_rows(self.codec.layout, gradient))
         if self.greeted:
             return gradient.to(wire_dtype(gradient.dtype))
         self.greeted = self._with_canary = True
@@ -90,6 +100,10 @@ class SingleTensor:
 
     def decompress(self, message: torch.Tensor) -> torch.Tensor:
         """Return the average from the summed message; of a quantized tensor a view that the next step overwrites."""
+        with self._timings.decoding(message.device):
+            return self._decode(message)
+
+    def _decode(self, message: torch.Tensor) -> torch.Tensor:
         if self.codec is None:
             self._averaged = self._receive_plain(message)
             return self._averaged
@@ -128,15 +142,15 @@ class SingleTensor:
         return message.div(self._workers).to(self._dtype)
 
 
-def layout_of(name: str, shape: tuple[int, ...], wire_bits: int) -> BucketLayout:
+def layout_of(name: str, shape: tuple[int, ...], form: Form) -> BucketLayout:
     """Layout of a tensor that has a message of its own."""
-    return BucketLayout([(name, shape)], num_planes(wire_bits))
+    return BucketLayout([(name, shape)], num_planes(form.wire_bits), form.row)
 
 
 def single_bytes(name: str, parameter: torch.nn.Parameter, config: GQConfig) -> int:
     """Bytes of a tensor's own message in the steady state, header and padding included."""
-    wire_bits = config.width_of(name, tuple(parameter.shape))
-    if wire_bits == UNCOMPRESSED:
+    form = form_of(name, tuple(parameter.shape), config)
+    if form.wire_bits == UNCOMPRESSED:
         return parameter.numel() * wire_dtype(parameter.dtype).itemsize
-    layout = layout_of(name, tuple(parameter.shape), wire_bits)
-    return layout.num_values * wire_bits // 8 + scales.header_words(wire_bits) * 4
+    layout = layout_of(name, tuple(parameter.shape), form)
+    return layout.num_values * form.wire_bits // 8 + scales.header_words(form.wire_bits) * 4

@@ -35,7 +35,7 @@ MODES: list[dict[str, Any]] = [
     {**LOWRANK, "factor_rank": 3, "wire_bits": 8, "rounding": "stochastic"},
     {**LOWRANK, "averaging_interval": 4},
     {**LOWRANK, "staleness": 2},
-    {**LOWRANK, "update": "layerwise"},
+    {**LOWRANK, "update": "layerwise", "small_bits": 8},
     {**LOWRANK, "overrides": (("classifier.weight", 16), ("features.0.*", 32))},
 ]
 
@@ -142,7 +142,7 @@ def with_horovod(fields: dict[str, Any]) -> torch.Tensor:
 
 
 def check_virtual_cluster_equals_horovod() -> None:
-    for fields in (LOWRANK, SCATTER):
+    for fields in (LOWRANK, SCATTER, {**SCATTER, "small_bits": 16}):
         model = make_model()
         cluster = VirtualCluster(model, workers=2, bucket_bytes=SMALL_BUCKETS, **settings_of(fields))
         optimizer = sgd(model)

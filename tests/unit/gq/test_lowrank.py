@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from horovod_gq import GQ, GQConfig, NonFiniteGradientError, factors, lowrank
+from horovod_gq import GQConfig, NonFiniteGradientError, factors, lowrank
 from horovod_gq.buckets import Form, form_of
 from horovod_gq.codec import BucketCodec
 from horovod_gq.factors import FactorSpace, product_bits
@@ -279,8 +279,6 @@ def test_settings_are_checked() -> None:
             GQConfig(**fields)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"factor_bits=4 cannot carry .* use factor_bits 8 or 16"):
         cluster_of(8, factor_bits=4, wire_bits=8)
-    with pytest.raises(ValueError, match=r"horovod_gq\.DistributedOptimizer"):
-        GQ(form="lowrank")
 
 
 @pytest.mark.parametrize("wire_bits", [8, 16])
