@@ -1,4 +1,4 @@
-"""The data sets, one module each with an entry decorated by `SOURCES.register`; importing this package registers all."""
+"""The data sets, a module each with an entry decorated by `SOURCES.register`; importing this package registers all."""
 
 from importlib import import_module
 from pkgutil import iter_modules
