@@ -28,15 +28,18 @@ compare: $(READY) ## show your results beside ours (reference/): numbers, and wh
 
 # The experiments: one folder of experiments/ each, written up in results/NAME.
 sweep: $(READY) ## time every method on emulated slow links (root or user namespaces; about two hours)
+	@$(BIN)/python -m stages.preflight --pipeline $@
 	@tools/show_experiments.sh $@
 	@$(BIN)/dvc repro experiments/$@/dvc.yaml
 
 convergence: $(READY) ## train a small model by every method, at 2 to 64 workers, and test for the same accuracy
+	@$(BIN)/python -m stages.preflight --pipeline $@
 	@tools/show_experiments.sh $@
 	@tools/keep_going.sh experiments/$@/dvc.yaml
 
 # Where the data of a set are missing its stages fail; what did run is summarised all the same.
 study: $(READY) ## tune, compare and ablate the models over seeds; open results/study/study.html afterwards
+	@$(BIN)/python -m stages.preflight --pipeline $@
 	@tools/show_experiments.sh $@
 	@tools/keep_going.sh experiments/$@/dvc.yaml summarise
 

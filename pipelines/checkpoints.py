@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from pickle import UnpicklingError  # nosec B403 - the exception only
+from pickle import UnpicklingError  # nosec B403
 from typing import Any, TypeVar
 
 import torch

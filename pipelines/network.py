@@ -25,7 +25,8 @@ def _ask(url: str, timeout_seconds: float) -> str | None:
         return "only http and https addresses can be asked"
     try:
         request = urllib.request.Request(url, method="HEAD")
-        urllib.request.urlopen(request, timeout=timeout_seconds).close()  # nosec B310 - schemes above
+        # The schemes are checked above.
+        urllib.request.urlopen(request, timeout=timeout_seconds).close()  # nosec B310
     except urllib.error.HTTPError as error:
         return f"HTTP status {error.code}" if error.code == 404 or error.code >= 500 else None
     except (OSError, ValueError, http.client.HTTPException) as error:

@@ -20,13 +20,19 @@ command -v mpicxx >/dev/null 2>&1 && mpi=mpi
 gpu=${HOROVOD_GPU_OPERATIONS:-cpu}
 folder=${GQBENCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/gqbench}/horovod-$version-torch-$torch-$tag-$mpi-$gpu
 
+mkdir -p "$folder"
+# Of two set-ups at once the second waits here, and then finds the wheel of the first.
+exec 9>"$folder/lock"
+if ! flock --nonblock 9; then
+    echo "Another set-up is building Horovod in $folder; waiting for it ..." >&2
+    flock 9
+fi
 if compgen -G "$folder/horovod-$version-*.whl" >/dev/null; then
     echo "$folder"
     exit 0
 fi
 
 echo "Building Horovod $version for torch $torch ($mpi, $gpu); about 5 minutes on 2 cores, once ..." >&2
-mkdir -p "$folder"
 staging=$(mktemp -d "$folder/build.XXXXXX")
 trap 'rm -rf "$staging"' EXIT
 if [ "$mpi" = mpi ]; then export HOROVOD_WITH_MPI=1; else export HOROVOD_WITHOUT_MPI=1; fi

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.config.show import one_line
 from pipelines.data.archives import read_npz
 from pipelines.data.config import PrepareConfig
 from pipelines.data.raw import Images, Labels, RawData, as_images, as_labels
@@ -44,20 +45,33 @@ class OfficialSet:
 
 def load_official(official: OfficialSet, config: PrepareConfig) -> RawData:
     """Read `official` from the data root or download it; UserError with both ways out where neither works."""
+    folder = _find(official, config)
+    if folder is None:
+        _download(official, config)
+        folder = DOWNLOAD_FOLDER
+    archive = folder / f"{official.name}.npz"
+    if archive.is_file():
+        return _assemble(official, _read_archive(archive), "npz")
+    return _assemble(official, official.read(folder), official.source)
+
+
+def check_available(official: OfficialSet, config: PrepareConfig) -> None:
+    """Raise UserError, within seconds, unless `official` is there or could be downloaded; downloads nothing."""
+    if _find(official, config) is None:
+        problem = _no_download(official, config)
+        if problem is not None:
+            raise _missing(official, config, problem)
+
+
+def _find(official: OfficialSet, config: PrepareConfig) -> Path | None:
+    """Return the folder that holds the set, as one archive or in torchvision's layout."""
     root = data_root(config)
     folders = list(_candidates(root, official)) if root else []
     folders += list(_candidates(DOWNLOAD_FOLDER, official))
     for folder in folders:
-        archive = folder / f"{official.name}.npz"
-        if archive.is_file():
-            return _assemble(official, _read_archive(archive), "npz")
-        if official.holds(folder):
-            return _assemble(official, official.read(folder), official.source)
-    searched = (
-        f"{root} has neither {official.name}.npz nor {official.files}" if root else "no data root is set"
-    )
-    _download(official, config, searched)
-    return _assemble(official, official.read(DOWNLOAD_FOLDER), official.source)
+        if (folder / f"{official.name}.npz").is_file() or official.holds(folder):
+            return folder
+    return None
 
 
 def data_root(config: PrepareConfig) -> Path | None:
@@ -104,23 +118,36 @@ def _assemble(official: OfficialSet, parts: Parts, source: str) -> RawData:
     )
 
 
-def _download(official: OfficialSet, config: PrepareConfig, searched: str) -> None:
+def _no_download(official: OfficialSet, config: PrepareConfig) -> str | None:
+    """Say why no download can be tried, or None."""
+    if not config.download:
+        return "prepare.download is false"
+    problem = unreachable(official.url, _TIMEOUT_SECONDS)
+    return problem and f"the download from {official.url} failed: {problem}"
+
+
+def _download(official: OfficialSet, config: PrepareConfig) -> None:
     """Download into DOWNLOAD_FOLDER, or raise the one line that says both ways out."""
-    reason = "prepare.download is false"
-    if config.download:
-        problem = unreachable(official.url, _TIMEOUT_SECONDS)
-        if problem is None:
-            DOWNLOAD_FOLDER.mkdir(parents=True, exist_ok=True)
-            try:
-                with _socket_timeout():
-                    official.download(DOWNLOAD_FOLDER)
-                return
-            # torchvision reports a failed or damaged download as RuntimeError, urllib as OSError.
-            except (RuntimeError, OSError) as error:
-                problem = str(error).splitlines()[0]
-        reason = f"the download from {official.url} failed: {problem}"
-    raise UserError(
-        f"prepare.name: {official.name}: {searched}, and {reason}; either set prepare.root or "
+    problem = _no_download(official, config)
+    if problem is None:
+        DOWNLOAD_FOLDER.mkdir(parents=True, exist_ok=True)
+        try:
+            with _socket_timeout():
+                official.download(DOWNLOAD_FOLDER)
+            return
+        # torchvision reports a failed or damaged download as RuntimeError, urllib as OSError.
+        except (RuntimeError, OSError) as error:
+            problem = f"the download from {official.url} failed: {one_line(error)}"
+    raise _missing(official, config, problem)
+
+
+def _missing(official: OfficialSet, config: PrepareConfig, problem: str) -> UserError:
+    root = data_root(config)
+    searched = (
+        f"{root} has neither {official.name}.npz nor {official.files}" if root else "no data root is set"
+    )
+    return UserError(
+        f"prepare.name: {official.name}: {searched}, and {problem}; either set prepare.root or "
         f"{DATA_ROOT_VARIABLE} to a folder with {official.name}.npz or {official.files}, or set "
         "prepare.download: true on a machine with a network (name: digits needs neither)"
     )

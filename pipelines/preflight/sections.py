@@ -36,14 +36,14 @@ SECTIONS: dict[str, type] = {
 
 
 def read_sections(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return the sections of the file at `path` that are valid, and a line for each that is not.
+    """Return the sections of the file at `path` that are valid, and a line for each problem.
 
-    Under `methods` stands the list of the valid methods' names. Nothing is raised for a mistake of the user.
+    Under `methods` stand the options of the valid methods by name. Nothing is raised for a mistake of the user.
     """
     try:
         document = load_yaml(path)
     except UserError as error:
-        return {"methods": []}, [str(error)]
+        return {"methods": {}}, [str(error)]
     return check_sections(document, path)
 
 
@@ -56,15 +56,26 @@ def check_sections(document: dict[str, Any], path: Path) -> tuple[dict[str, Any]
             sections[name] = section_of(document, cls, name, path)
         except UserError as error:
             problems.append(str(error))
-    methods = document.get("methods")
-    sections["methods"] = []
-    for method in methods if isinstance(methods, dict) and methods else [None]:
-        try:
-            build_method(document, method, path)
-            sections["methods"].append(method)
-        except UserError as error:
-            problems.append(str(error))
+    sections["methods"], wrong = _check_methods(document, path)
     known = [*SECTIONS, "methods"]
     unknown = [show_key(key) for key in document if key not in known]
-    problems += [f"{path}: {key}: unknown section; allowed: {', '.join(known)}" for key in unknown]
+    problems += [*wrong, *(f"{path}: {key}: unknown section; allowed: {', '.join(known)}" for key in unknown)]
     return sections, problems
+
+
+def _check_methods(document: dict[str, Any], path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the options of the valid methods by name, and a line for each other one."""
+    try:
+        # Late: it needs Horovod, whose absence is a problem of its own (pipelines.preflight.machine).
+        from pipelines.parallel import strategies  # noqa: F401  registers them
+    except (ImportError, OSError):
+        return {}, []
+    options: dict[Any, Any] = {}
+    problems: list[str] = []
+    methods = document.get("methods")
+    for method in methods if isinstance(methods, dict) and methods else [None]:
+        try:
+            options[method] = build_method(document, method, path)[0].options
+        except UserError as error:
+            problems.append(str(error))
+    return options, problems

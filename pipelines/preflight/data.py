@@ -1,0 +1,32 @@
+"""Whether the data that a pipeline reads are there, or can be had."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from pipelines.data.config import PrepareConfig
+from pipelines.data.roots import check_available
+from pipelines.data.sources.cifar10 import CIFAR10
+from pipelines.data.sources.cifar100 import CIFAR100
+from pipelines.data.sources.fashion_mnist import FASHION_MNIST
+from pipelines.data.sources.svhn import SVHN
+from pipelines.errors import UserError
+
+OFFICIAL = {official.name: official for official in (CIFAR10, CIFAR100, FASHION_MNIST, SVHN)}
+
+
+def data_problem(config: PrepareConfig, name: str) -> str | None:
+    """Say why the data set `name` cannot be had with the section `prepare`, or None."""
+    if name in OFFICIAL:
+        try:
+            check_available(OFFICIAL[name], replace(config, name=name, path=None))
+        except UserError as error:
+            return str(error)
+        return None
+    if name in ("folder", "npz"):
+        path = Path(config.path or "").expanduser()
+        there = path.is_dir() if name == "folder" else path.is_file()
+        if not there or not os.access(path, os.R_OK):
+            kind = "a folder of images by class" if name == "folder" else "an .npz file"
+            return f"prepare.path: {config.path!r} is not allowed; allowed: {kind}"
+    return None
