@@ -53,7 +53,9 @@ def write_outlook(
         for row in scaling_rows(trace, links_mbit, machine, samples.get(trace.model, SAMPLES_PER_EPOCH))
     ]
     crossover = [
-        row for trace in traces for row in crossover_rows(trace, CROSSOVER_METHODS, CROSSOVER_MBIT, machine)
+        row
+        for trace in traces
+        for row in crossover_rows(trace, CROSSOVER_METHODS, CROSSOVER_MBIT, machine, calibration.error_of)
     ]
     write_json(results / "scaling.json", scaling)
     write_json(results / "crossover.json", crossover)

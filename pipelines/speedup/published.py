@@ -27,7 +27,7 @@ MODEL_OPTIONS = {"inception_v3": {"aux_logits": False, "init_weights": False}}
 """Without the head that TensorFlow's benchmark does not train."""
 TF_BENCHMARKS = "TensorFlow, docs_src/performance/benchmarks.md (May 2017), synthetic data"
 HOROVOD = "Horovod, docs/benchmarks.rst: 128 servers of 4 Pascal GPUs, 25 Gbit/s RoCE"
-EC2 = "TensorFlow, docs_src/performance/benchmarks.md: p2.8xlarge, 8 K80 each, as many parameter servers"
+EC2 = "TensorFlow, docs_src/performance/benchmarks.md: p2.8xlarge, 8 K80 each, parameter servers"
 PCIE_BITS = 80e9
 """Between the GPUs of a host: PCIe 3.0 x16, some 10 of its 16 GB/s in practice."""
 
@@ -41,6 +41,8 @@ class Point:
     workers_per_host: int
     bandwidth: float
     algorithm: Algorithm
+    servers: int
+    """Parameter servers, where there are any."""
     one_worker_images: float
     """Images a second of one device."""
     batch_size: int
@@ -57,6 +59,7 @@ def horovod_point(model: str, images: float, efficiency: float) -> Point:
         workers_per_host=4,
         bandwidth=25e9,
         algorithm=Algorithm.BEST,
+        servers=1,
         one_worker_images=images,
         batch_size=64,
         published_efficiency=efficiency,
@@ -65,14 +68,20 @@ def horovod_point(model: str, images: float, efficiency: float) -> Point:
     )
 
 
-def ec2_point(model: str, batch_size: int, workers: int, images: float, one: float) -> Point:
-    """Return a point of TensorFlow's distributed runs; `images` and `one` are a second's of all and of one worker."""
+def ec2_point(
+    model: str, batch_size: int, workers: int, images: float, one: float, servers: int | None = None
+) -> Point:
+    """Return a point of TensorFlow's distributed runs; `images` and `one` are a second's of all and of one worker.
+
+    `servers`: None is one a host.
+    """
     return Point(
         model=model,
         workers=workers,
         workers_per_host=8,
         bandwidth=10e9,
         algorithm=Algorithm.PARAMETER_SERVER,
+        servers=workers // 8 if servers is None else servers,
         one_worker_images=one,
         batch_size=batch_size,
         published_efficiency=images / (workers * one),
@@ -85,8 +94,10 @@ POINTS = (
     horovod_point("vgg16", 154.0, 0.68),
     horovod_point("inception_v3", 142.0, 0.90),
     *(ec2_point("resnet50", 64, n, images, 52.4) for n, images in ((16, 751), (32, 1388), (64, 2744))),
-    *(ec2_point("resnet152", 32, n, images, 19.4) for n, images in ((16, 291), (32, 565), (64, 981))),
-    *(ec2_point("inception_v3", 64, n, images, 29.7) for n, images in ((16, 459), (32, 902), (64, 1783))),
+    *(ec2_point("resnet152", 32, n, images, 19.4) for n, images in ((16, 291), (32, 565))),
+    ec2_point("resnet152", 32, 64, 981, 19.4, servers=4),
+    *(ec2_point("inception_v3", 64, n, images, 29.7) for n, images in ((16, 459), (32, 902))),
+    ec2_point("inception_v3", 64, 64, 1783, 29.7, servers=6),
 )
 
 
@@ -102,7 +113,7 @@ def published_rows(calibration: Calibration) -> Iterator[Row]:
             workers_per_host=point.workers_per_host,
             intra_bandwidth=PCIE_BITS,
             algorithm=point.algorithm,
-            servers=max(1, point.workers // point.workers_per_host),
+            servers=point.servers,
         )
         step = predict_step(trace, "sdp", network, machine)[0]
         yield {

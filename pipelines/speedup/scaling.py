@@ -1,6 +1,6 @@
 """Simulated rows: the step of a model's methods against number of workers and bandwidth."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -104,9 +104,17 @@ def fastest_steps(
 
 
 def crossover_rows(
-    trace: Trace, methods: Sequence[str], bandwidths_mbit: Sequence[float], machine: Machine
+    trace: Trace,
+    methods: Sequence[str],
+    bandwidths_mbit: Sequence[float],
+    machine: Machine,
+    error_of: Callable[[str], float],
 ) -> Iterator[Row]:
-    """Yield for each bandwidth and number of workers the fastest of `methods`, and by how much it beats `sdp`."""
+    """Yield for each bandwidth and number of workers the fastest of `methods`, and by how much it beats `sdp`.
+
+    `error_of` returns the error of a method's predictions, as a share. `uncertainty` is that of the ratio; a smaller
+    gain is none that a prediction can tell.
+    """
     bandwidths = [1e6 * link for link in bandwidths_mbit]
     for workers in WORKERS[1:]:
         plain = simulated_steps(trace, "sdp", workers, bandwidths, machine)
@@ -122,4 +130,5 @@ def crossover_rows(
                 "method": method,
                 "step_seconds": step,
                 "acceleration_over_reference": float(reference) / step,
+                "uncertainty": float(np.hypot(error_of(method), error_of("sdp"))),
             }

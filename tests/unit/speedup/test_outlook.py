@@ -52,11 +52,12 @@ def test_rows_against_the_number_of_workers() -> None:
 
 def test_the_map_shows_whoever_is_fastest() -> None:
     methods = ("sdp", "gq8_bucketed", "topk")
-    rows = list(crossover_rows(TRACE, methods, (10.0, 1e6), IDEAL))
+    rows = list(crossover_rows(TRACE, methods, (10.0, 1e6), IDEAL, lambda _: 0.1))
     for row in rows:
         steps = fastest_steps(TRACE, methods, row["workers"], [1e6 * row["link_mbit_per_second"]], IDEAL)
         assert (row["step_seconds"], row["method"]) == steps[0]
         assert row["acceleration_over_reference"] >= 1.0 - 1e-12
+        assert row["uncertainty"] == pytest.approx(0.02**0.5)
     # On a slow link two workers win by sending less; with a thousand, messages that are gathered lose.
     slow = {row["workers"]: row["method"] for row in rows if row["link_mbit_per_second"] == 10.0}
     assert slow[2] == "topk"
@@ -70,7 +71,9 @@ def test_no_method_for_so_many_workers_is_an_error() -> None:
 
 def test_figures_are_written(tmp_path: Path) -> None:
     scaling = list(scaling_rows(TRACE, LINKS, IDEAL, 1000.0))
-    crossover = list(crossover_rows(TRACE, ("sdp", "gq8_bucketed", "topk"), (10.0, 1e3), IDEAL))
+    crossover = list(
+        crossover_rows(TRACE, ("sdp", "gq8_bucketed", "topk"), (10.0, 1e3), IDEAL, lambda _: 0.1)
+    )
     validation = [
         {
             "method": "sdp",
