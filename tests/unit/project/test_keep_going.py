@@ -58,6 +58,8 @@ def start(folder: Path, stages: dict[str, dict[str, object]], *arguments: str) -
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # Where pytest runs in the background of a script it ignores Ctrl-C, and a child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     STARTED.append(process)
     return process
