@@ -46,7 +46,7 @@ CODEC = Codec(
 )
 STEP = 0.1
 METHOD = st.sampled_from(ALL)
-SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
+SETTINGS = settings(max_examples=80, deadline=None, derandomize=True)
 
 
 def network(workers: int, bandwidth: float, latency: float = 0.0, **other: object) -> Network:
