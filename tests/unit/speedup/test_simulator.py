@@ -46,7 +46,7 @@ CODEC = Codec(
 )
 STEP = 0.1
 METHOD = st.sampled_from(ALL)
-SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
+SETTINGS = settings(max_examples=80, deadline=None, derandomize=True)
 
 
 def network(workers: int, bandwidth: float, latency: float = 0.0, **other: object) -> Network:
@@ -267,18 +267,19 @@ def in_fp32(pattern: Pattern) -> Pattern:
     return replace(pattern, exchanges=exchanges)
 
 
-@given(method=METHOD, workers=WORKERS, bandwidth=BANDWIDTHS, latency=LATENCIES, factor=st.floats(1.0, 100.0))
+@given(workers=WORKERS, bandwidth=BANDWIDTHS, latency=LATENCIES, factor=st.floats(1.0, 10.0))
 @SETTINGS
 def test_more_bandwidth_or_less_latency_is_never_slower(
-    method: str, workers: int, bandwidth: float, latency: float, factor: float
+    workers: int, bandwidth: float, latency: float, factor: float
 ) -> None:
     trace = make_trace(CODEC)
-    usual = step(method, network(workers, bandwidth, latency), COSTLY, trace)
-    wider = step(method, network(workers, bandwidth * factor, latency), COSTLY, trace)
-    nearer = step(method, network(workers, bandwidth, latency / factor), COSTLY, trace)
-    if not math.isnan(usual):
-        assert wider <= usual * (1 + 1e-12)
-        assert nearer <= usual * (1 + 1e-12)
+    for method in ALL:
+        usual = step(method, network(workers, bandwidth, latency), COSTLY, trace)
+        wider = step(method, network(workers, bandwidth * factor, latency), COSTLY, trace)
+        nearer = step(method, network(workers, bandwidth, latency / factor), COSTLY, trace)
+        if not math.isnan(usual):
+            assert wider <= usual * (1 + 1e-12), method
+            assert nearer <= usual * (1 + 1e-12), method
 
 
 @given(

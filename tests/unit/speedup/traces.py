@@ -44,5 +44,8 @@ def make_trace(codec: Codec = FREE, methods: Any = METHODS) -> Trace:
 
 
 WORKERS = st.sampled_from([2, 3, 4, 7, 8, 16, 64])
-BANDWIDTHS = st.floats(min_value=1e6, max_value=1e12)
-LATENCIES = st.floats(min_value=0.0, max_value=1e-2)
+# By decades: evenly drawn, nearly all links would be fast ones.
+BANDWIDTHS = st.floats(min_value=6.0, max_value=12.0).map(lambda exponent: 10.0**exponent)
+LATENCIES = st.one_of(
+    st.just(0.0), st.floats(min_value=-7.0, max_value=-2.0).map(lambda exponent: 10.0**exponent)
+)
