@@ -1,17 +1,23 @@
 """Which scale loses least: clip factors of the root mean square against the maximum, per number of levels.
 
 Run: python -m benchmarks.scale [--json FILE]
+     python -m benchmarks.scale --groups [--json FILE]     how many values should share a scale
 
 A small convolutional network learns scikit-learn's digits with fp32 averages. In every step the workers' gradients
 also go through virtual clusters that differ in the clip factor alone, each with its own error feedback. Printed
 are the relative error of a step, ||decoded average - average|| / ||average|| (mean over tensors' norms and steps),
 and in brackets that of the sum over all steps, which error feedback keeps from growing. The rule `max` takes the
 largest magnitude of any worker in the same step (no delay: it is favoured), on the same grid of steps.
+
+With --groups the gradient of a model of the suite after some fp32 steps on the digits, and beside it a random one of
+the same norms, go through GQ twice without error feedback: the first message calibrates, the second one is compared.
+Printed is the relative squared error ||decoded - gradient||^2 / ||gradient||^2 over all quantized tensors.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -25,10 +31,20 @@ from torch import nn
 from horovod_gq.config import GQConfig, num_levels
 from horovod_gq.scale import step_grid
 from horovod_gq.virtual import VirtualCluster
+from pipelines.config import load_section
+from pipelines.models.base import build_model
+from pipelines.models.config import DenseNetConfig
 
 CELLS = ((4, 2), (4, 4), (4, 7), (8, 2), (8, 16), (8, 64), (16, 64))
 """(wire bits, workers): levels 3, 1, 1, 63, 7, 1 and 511."""
 FACTORS = (0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
+GROUP_MODELS = (("vgg16_bn", 10), ("densenet100", 40))
+"""(model, fp32 steps before its gradient is taken)."""
+GROUP_WORKERS = (2, 1)
+"""Workers with the same gradient at 4 bits: levels 3 and 7."""
+GROUPS = (None, 4096, 1024, 128)
+"""Values that share a scale."""
+PRESETS = Path(__file__).parents[1] / "conf/config.yaml"
 BATCH_SIZE = 8
 IGNORED_STEPS = 5
 
@@ -96,14 +112,76 @@ class Errors:
         return difference / math.sqrt(sum(float(b.square().sum()) for _, b in self._sums.values()))
 
 
-def random_losses(model: nn.Module) -> Iterator[torch.Tensor]:
+def random_losses(model: nn.Module, batch_size: int = BATCH_SIZE) -> Iterator[torch.Tensor]:
     """Yield the loss of `model`, as it is then, on random batches of the digits, without end."""
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
     labels = torch.tensor(digits.target)
     while True:
-        chosen = torch.randint(0, len(labels), (BATCH_SIZE,))
+        chosen = torch.randint(0, len(labels), (batch_size,))
         yield nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
+
+
+def gradient_after(model_name: str, num_steps: int, seed: int) -> dict[str, torch.Tensor]:
+    """Gradients of the matrices after so many steps of fp32 training on the digits, 64 images each."""
+    densenet = load_section(DenseNetConfig, "densenet", PRESETS)
+    model = build_model(
+        model_name, num_channels=1, num_classes=10, image_size=8, densenet=densenet, seed=seed
+    ).train()
+    torch.manual_seed(seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    losses = random_losses(model, 64)
+    for step in range(num_steps + 1):
+        optimizer.zero_grad()
+        next(losses).backward()  # type: ignore[no-untyped-call]
+        if step < num_steps:
+            optimizer.step()
+    named = model.named_parameters()
+    return {n: p.grad.clone() for n, p in named if p.grad is not None and p.dim() > 1 and p.numel() >= 1024}
+
+
+def measure_groups(model_name: str, num_steps: int, seed: int) -> list[dict[str, Any]]:
+    """Relative squared error by number of levels and values a scale, for real and random gradients."""
+    real = gradient_after(model_name, num_steps, seed)
+    generator = torch.Generator().manual_seed(seed)
+    random = {
+        n: torch.randn(g.shape, generator=generator) * g.square().mean().sqrt() for n, g in real.items()
+    }
+    rows: list[dict[str, Any]] = []
+    for workers, group, (kind, gradients) in itertools.product(
+        GROUP_WORKERS, GROUPS, (("real", real), ("random", random))
+    ):
+        parameters = {name: nn.Parameter(torch.zeros_like(g)) for name, g in gradients.items()}
+        cluster = VirtualCluster(
+            list(parameters.items()),
+            workers,
+            GQConfig(wire_bits=4, scale_group=group, error_feedback=False, compile_kernels=False),
+        )
+        for _ in range(2):
+            for worker in range(workers):
+                for name, parameter in parameters.items():
+                    parameter.grad = gradients[name]
+                cluster.collect(worker)
+            cluster.average()
+        decoded = {
+            name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None
+        }
+        lost = sum(float((decoded[name] - g).square().sum()) for name, g in gradients.items())
+        error = lost / sum(float(g.square().sum()) for g in gradients.values())
+        row: dict[str, Any] = {"model": model_name, "step": num_steps, "levels": num_levels(4, workers)}
+        row |= {"gradient": kind, "scale_group": group, "squared_error": error}
+        rows.append(row | {"wire_bytes": cluster.wire_bytes_per_step()})
+    return rows
+
+
+def print_groups(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        group = row["scale_group"] or "tensor"
+        print(
+            f"{row['model']:<12} L {row['levels']}  {row['gradient']:<7} {group!s:>7} values a scale:"
+            f"  error {row['squared_error']:.4f}  {row['wire_bytes']:>10} bytes",
+            flush=True,
+        )
 
 
 def measure_cell(wire_bits: int, workers: int, num_steps: int, seed: int) -> list[dict[str, Any]]:
@@ -158,8 +236,22 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--groups", action="store_true", help="compare numbers of values a scale instead")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    rows: list[dict[str, Any]] = []
+    if arguments.groups:
+        for model_name, num_steps in GROUP_MODELS:
+            rows += measure_groups(model_name, num_steps, arguments.seed)
+        print_groups(rows)
+    else:
+        rows = measure_factors(arguments)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def measure_factors(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure and print all cells."""
     rows: list[dict[str, Any]] = []
     print("bits  N   L  " + "  ".join(f"{rule!s:>11}" for rule in (*FACTORS, "max")))
     for wire_bits, workers in CELLS:
@@ -167,8 +259,7 @@ def main() -> None:
         rows += cell
         values = "  ".join(f"{row['step_error']:.3f} ({row['sum_error']:.2f})".rjust(11) for row in cell)
         print(f"{wire_bits:>4} {workers:>2} {cell[0]['levels']:>3}  {values}", flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    return rows
 
 
 if __name__ == "__main__":

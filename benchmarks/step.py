@@ -2,7 +2,7 @@
 
 Run: python -m benchmarks.step [--json FILE]     (starts horovodrun itself)
 
-One thread a rank, batch 32 of 32 x 32 images. All variants take their steps in turn, so that drift hits them
+One thread a rank, by default batch 32 of 32 x 32 images. All variants take their steps in turn, so that drift hits them
 alike; a step's time is the slower rank's; ratios are of medians. `gq_single` is GQ in the stock optimizer without
 `groups=`, `gq_stock` with it. `codec_over_step` is the time of encoding and
 decoding over the step's time: all of it counts as overhead, although encoding overlaps with communication.
@@ -30,8 +30,6 @@ from pipelines.models.base import build_model
 from pipelines.models.config import DenseNetConfig
 
 MODELS = ("densenet100", "vgg16_bn")
-BATCH_SIZE = 32
-IMAGE_SIZE = 32
 WARMUP = 2
 """Rounds outside the clock: the fp32 step of GQ, and one more."""
 
@@ -40,17 +38,18 @@ PRESETS = Path(__file__).parents[1] / "conf/config.yaml"
 Step = Callable[[], None]
 
 
-def make_model(name: str) -> nn.Module:
-    """Build one of the suite's models for CIFAR-sized images, in training mode."""
+def make_model(name: str, image_size: int) -> nn.Module:
+    """Build one of the suite's models for colour images, in training mode."""
     densenet = load_section(DenseNetConfig, "densenet", PRESETS)
     return build_model(
-        name, num_channels=3, num_classes=10, image_size=IMAGE_SIZE, densenet=densenet, seed=0
+        name, num_channels=3, num_classes=10, image_size=image_size, densenet=densenet, seed=0
     ).train()
 
 
-def make_step(model: nn.Module, optimizer: Any) -> Step:
-    images = torch.randn(BATCH_SIZE, 3, IMAGE_SIZE, IMAGE_SIZE)
-    labels = torch.randint(0, 10, (BATCH_SIZE,))
+def make_step(model: nn.Module, optimizer: Any, shape: tuple[int, int]) -> Step:
+    batch_size, image_size = shape
+    images = torch.randn(batch_size, 3, image_size, image_size)
+    labels = torch.randint(0, 10, (batch_size,))
 
     def step() -> None:
         optimizer.zero_grad()
@@ -65,19 +64,21 @@ def sgd(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
 
 
-def make_variants(name: str, wire_bits: int) -> tuple[dict[str, Step], dict[str, Any]]:
+def make_variants(
+    name: str, wire_bits: int, shape: tuple[int, int]
+) -> tuple[dict[str, Step], dict[str, Any]]:
     """Return the steps by variant, and the objects whose `timings` are to be read."""
     import horovod.torch as hvd
 
     steps: dict[str, Step] = {}
     timed: dict[str, Any] = {}
-    model = make_model(name)
-    steps["local"] = make_step(model, sgd(model))
-    model = make_model(name)
+    model = make_model(name, shape[1])
+    steps["local"] = make_step(model, sgd(model), shape)
+    model = make_model(name, shape[1])
     named = list(model.named_parameters())
-    steps["sdp"] = make_step(model, hvd.DistributedOptimizer(sgd(model), named_parameters=named))
+    steps["sdp"] = make_step(model, hvd.DistributedOptimizer(sgd(model), named_parameters=named), shape)
     for variant in ("gq_single", "gq_stock"):
-        model = make_model(name)
+        model = make_model(name, shape[1])
         compression = GQ(wire_bits=wire_bits).bind(model)
         stock = hvd.DistributedOptimizer(
             sgd(model),
@@ -86,19 +87,19 @@ def make_variants(name: str, wire_bits: int) -> tuple[dict[str, Step], dict[str,
             op=hvd.Sum,
             groups=compression.groups if variant == "gq_stock" else None,
         )
-        steps[variant], timed[variant] = make_step(model, stock), compression
+        steps[variant], timed[variant] = make_step(model, stock, shape), compression
     for update in ("synchronous", "layerwise"):
-        model = make_model(name)
+        model = make_model(name, shape[1])
         fast = DistributedOptimizer(sgd(model), model, wire_bits=wire_bits, update=update)
-        steps[f"gq_{update}"], timed[f"gq_{update}"] = make_step(model, fast), fast
+        steps[f"gq_{update}"], timed[f"gq_{update}"] = make_step(model, fast, shape), fast
     return steps, timed
 
 
-def run_model(name: str, wire_bits: int, repeats: int) -> list[dict[str, Any]]:
+def run_model(name: str, wire_bits: int, repeats: int, shape: tuple[int, int]) -> list[dict[str, Any]]:
     """Measure all variants of one model on this rank; rows hold medians over the slower rank's times."""
     import horovod.torch as hvd
 
-    steps, timed = make_variants(name, wire_bits)
+    steps, timed = make_variants(name, wire_bits, shape)
     times: dict[str, list[float]] = {variant: [] for variant in steps}
     for repeat in range(-WARMUP, repeats):
         for each in timed.values():
@@ -148,11 +149,12 @@ def worker(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(hvd.rank())
     rows: list[dict[str, Any]] = []
+    shape = (arguments.batch_size, arguments.image_size)
     for name in arguments.models:
-        rows += run_model(name, arguments.wire_bits, arguments.repeats)
+        rows += run_model(name, arguments.wire_bits, arguments.repeats, shape)
         if hvd.rank() == 0:
             print_rows(rows[-6:])
-    model = make_model("densenet200")
+    model = make_model("densenet200", arguments.image_size)
     collectives = DistributedOptimizer(
         sgd(model), model, wire_bits=arguments.wire_bits
     ).collectives_per_step()
@@ -172,6 +174,7 @@ def launch(arguments: argparse.Namespace) -> int:
     command = [str(bin_dir / "horovodrun"), "-np", "2", "--gloo", "-H", "localhost:2", sys.executable]
     command += ["-m", "benchmarks.step", "--worker", "--repeats", str(arguments.repeats)]
     command += ["--wire-bits", str(arguments.wire_bits)]
+    command += ["--batch-size", str(arguments.batch_size), "--image-size", str(arguments.image_size)]
     command += ["--models", *arguments.models]
     if arguments.json:
         command += ["--json", str(arguments.json.resolve())]
@@ -183,6 +186,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--wire-bits", type=int, default=4)
+    parser.add_argument("--batch-size", type=int, default=32, help="images a rank and step")
+    parser.add_argument("--image-size", type=int, default=32, help="pixels a side")
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -14,7 +14,7 @@ from horovod_gq.quantizer import Quantizer, Slot, unviewed
 class BucketCodec(Quantizer):
     """Turns flat gradients [rows, 128] into messages that can be summed, and the sum into the average.
 
-    In the steady state a message is int32 [headers of all tensors, packed digits].
+    In the steady state a message is int32 [headers of all units, packed digits]; a unit is what has one scale.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -27,7 +27,7 @@ class BucketCodec(Quantizer):
 
     @property
     def _header_size(self) -> int:
-        return len(self.layout.slots) * scales.header_words(self.wire_bits)
+        return self.layout.num_units * scales.header_words(self.wire_bits)
 
     def num_message_words(self) -> int:
         """Int32 words of the message that `encode` returns in the steady state."""
@@ -44,7 +44,7 @@ class BucketCodec(Quantizer):
             return slot.fp32
         if self.wire_bits != 16:
             self._kernels.pack(self._packable, unviewed(slot.words[self._header_size :]))
-        header = slot.words[: self._header_size].view(len(self.layout.slots), -1)
+        header = slot.words[: self._header_size].view(self.layout.num_units, -1)
         self.scale.write_header(self._sum_squares, slot.steps, slot.index, header)
         return slot.words
 
@@ -69,7 +69,7 @@ class BucketCodec(Quantizer):
             self._decode_fp32(message, out)
             slot.fp32 = None
             return
-        header = message[: self._header_size].view(len(self.layout.slots), -1)
+        header = message[: self._header_size].view(self.layout.num_units, -1)
         self.scale.read_header(header, slot.index, self.status)
         payload = message[self._header_size :]
         payload.add_(half_lanes(self.wire_bits))

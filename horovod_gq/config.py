@@ -7,6 +7,8 @@ import hashlib
 import math
 from dataclasses import dataclass, fields
 
+from horovod_gq.layout import ROW
+
 WIRE_WIDTHS = (2, 4, 8, 16)
 """Bits of one value on the wire; 32 / width values share one int32 word."""
 
@@ -35,6 +37,8 @@ class GQConfig:
     """Keep what quantization lost and add it to the next gradient (EF-SGD, Karimireddy 2019)."""
     clip_factor: float | None = None
     """Largest sent magnitude over the root mean square; None takes the measured value for the levels."""
+    scale_group: int | None = None
+    """Values that share a scale, a multiple of 128; None gives a tensor one scale."""
     warmup_steps: int = 1
     """First steps of a tensor that travel in fp32; the scale is calibrated on each. At least 1."""
     min_numel: int = 1024
@@ -74,6 +78,10 @@ class GQConfig:
             raise ValueError(
                 f"warmup_steps is {self.warmup_steps}; it must be at least 1, because the first fp32 step "
                 "calibrates the scale"
+            )
+        if self.scale_group is not None and (self.scale_group < ROW or self.scale_group % ROW):
+            raise ValueError(
+                f"scale_group is {self.scale_group}; it must be a multiple of {ROW}, or None for one scale a tensor"
             )
         if self.min_numel < 1:
             raise ValueError(f"min_numel is {self.min_numel}; it must be at least 1")

@@ -135,7 +135,8 @@ class QuantizedExchange:
     ) -> None:
         self._name, self._collectives, self._timings = name, collectives, timings
         scatter = config.exchange == "scatter_reduce_allgather"
-        layout = BucketLayout(tensors, num_planes(wire_bits) * (collectives.workers if scatter else 1), row)
+        row_multiple = num_planes(wire_bits) * (collectives.workers if scatter else 1)
+        layout = BucketLayout(tensors, row_multiple, row, config.scale_group)
         self.codec: BucketCodec | ScatterCodec = (ScatterCodec if scatter else BucketCodec)(
             layout,
             config,

@@ -23,6 +23,8 @@ class TensorSlot:
     numel: int
     first_row: int
     num_rows: int
+    units: range
+    """Its parts that have a scale each."""
 
 
 class BucketLayout:
@@ -32,22 +34,35 @@ class BucketLayout:
         tensors: (name, shape) in the order in which they are laid out.
         row_multiple: the number of rows is rounded up to it.
         row: values in a row, a multiple of 4.
+        scale_group: values of a unit, which has one scale, a multiple of `row`; None is a whole tensor.
     """
 
     def __init__(
-        self, tensors: Sequence[tuple[str, tuple[int, ...]]], row_multiple: int, row: int = ROW
+        self,
+        tensors: Sequence[tuple[str, tuple[int, ...]]],
+        row_multiple: int,
+        row: int = ROW,
+        scale_group: int | None = None,
     ) -> None:
         if not tensors:
             raise ValueError("a bucket needs at least one tensor")
         self.row = row
         slots: list[TensorSlot] = []
         first_row = 0
+        unit_numels: list[int] = []
+        unit_rows: list[int] = []
         for name, shape in tensors:
             numel = int(torch.Size(shape).numel())
             num_rows = -(-numel // row)
-            slots.append(TensorSlot(name, tuple(shape), numel, first_row, num_rows))
+            size = scale_group or max(1, numel)
+            sizes = [min(size, numel - start) for start in range(0, numel, size)] or [0]
+            units = range(len(unit_numels), len(unit_numels) + len(sizes))
+            slots.append(TensorSlot(name, tuple(shape), numel, first_row, num_rows, units))
             first_row += num_rows
-        self.slots = tuple(slots)
+            unit_numels += sizes
+            unit_rows += [-(-part // row) for part in sizes]
+        self.slots, self.num_units = tuple(slots), len(unit_numels)
+        self._unit_numels, self._unit_rows = unit_numels, unit_rows
         self.num_rows = -(-first_row // row_multiple) * row_multiple
 
     @property
@@ -61,11 +76,11 @@ class BucketLayout:
         return flat.view(-1)[start : start + slot.numel].view(slot.shape)
 
     def row_owners(self, device: torch.device) -> torch.Tensor:
-        """int64 [num_rows]: the tensor index of each row; rows at the end count to the last tensor."""
-        counts = [slot.num_rows for slot in self.slots]
+        """int64 [num_rows]: the unit of each row; rows at the end count to the last unit."""
+        counts = list(self._unit_rows)
         counts[-1] += self.num_rows - sum(counts)
         return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts)).to(device)
 
     def numels(self, device: torch.device) -> torch.Tensor:
-        """float64 [tensors]: values of each tensor, padding not counted."""
-        return torch.tensor([slot.numel for slot in self.slots], dtype=torch.float64, device=device)
+        """float64 [units]: values of each unit, padding not counted."""
+        return torch.tensor(self._unit_numels, dtype=torch.float64, device=device)

@@ -55,11 +55,11 @@ class Matrix:
 def saves_bytes(name: str, shape: tuple[int, ...], config: GQConfig) -> bool:
     """Tell whether the factors of a tensor need fewer bytes than its values through GQ, headers included."""
     matrix = Matrix.of(name, shape, config.factor_rank)
-    plain = BucketLayout([(name, shape)], num_planes(config.wire_bits))
+    plain = BucketLayout([(name, shape)], num_planes(config.wire_bits), scale_group=config.scale_group)
     columns = matrix.factor("p") + matrix.factor("q")
     factors = BucketLayout(columns, num_planes(config.factor_bits), NARROW_ROW)
     header = len(columns) * scales.header_words(config.factor_bits) * 4
-    full_header = scales.header_words(config.wire_bits) * 4
+    full_header = plain.num_units * scales.header_words(config.wire_bits) * 4
     num_bytes = factors.num_values * config.factor_bits // 8 + header
     return num_bytes < plain.num_values * config.wire_bits // 8 + full_header
 
@@ -90,7 +90,9 @@ class LowRankExchange:
         self._last_slot = num_slots - 1
         # P = M Q of a random Q is far smaller than with the next one, so its scale is calibrated once more.
         warmup_steps = config.warmup_steps + 1
-        factor_config = replace(config, error_feedback=False, clip_factor=None, warmup_steps=warmup_steps)
+        factor_config = replace(
+            config, error_feedback=False, clip_factor=None, scale_group=None, warmup_steps=warmup_steps
+        )
         arguments = (factor_config, config.factor_bits, collectives, device, num_slots, timings)
         self._p, self._q = (Factor(f"{name}.{kind}", kind, self._matrices, *arguments) for kind in ("p", "q"))
         self._fresh = self._draw()

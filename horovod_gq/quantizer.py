@@ -23,9 +23,9 @@ class Slot:
     words: torch.Tensor
     """int32: headers and packed digits, as the codec lays them out."""
     index: torch.Tensor
-    """int64 [tensors]: grid indices of the steps."""
+    """int64 [units]: grid indices of the steps; a unit is what has one scale (a tensor, or `scale_group` values)."""
     steps: torch.Tensor
-    """fp64 [tensors]."""
+    """fp64 [units]."""
     row_steps: torch.Tensor
     """fp32 [rows]."""
     fp32: torch.Tensor | None = None
@@ -35,7 +35,7 @@ class Slot:
 class Quantizer(ABC):
     """Quantizes the flat gradients [rows, 128] of one bucket: residual, steps, scratch, fp32 warm-up messages.
 
-    In the first `warmup_steps` a message is fp32 [values, one-hot magnitude per tensor, canary]. The subclasses
+    In the first `warmup_steps` a message is fp32 [values, one-hot magnitude per unit, canary]. The subclasses
     say what the packed messages afterwards are. Decoding divides by the number of workers.
 
     Args:
@@ -67,7 +67,7 @@ class Quantizer(ABC):
         self.scale = SharedScale(numels, wire_bits, self.levels, clip_factor, workers)
         self.num_steps = 0
         self.residual = torch.zeros(layout.num_rows, self.layout.row, device=device)
-        self.status = torch.zeros(len(layout.slots), dtype=torch.int32, device=device)
+        self.status = torch.zeros(layout.num_units, dtype=torch.int32, device=device)
         self._kernels = kernel_set(
             wire_bits, config.rounding, config.compile_kernels, device.type, layout.row
         )
@@ -95,12 +95,11 @@ class Quantizer(ABC):
             ValueError: a header does not count every rank (wrong reduce operation, other number of ranks).
         """
         status = self.status.tolist()
-        for slot, value in zip(self.layout.slots, status, strict=True):
-            if value == scales.MISCOUNTED:
-                raise ValueError(scales.count_message(f"gradient of {slot.name}", float("nan"), self.workers))
-        return [
-            s.name for s, value in zip(self.layout.slots, status, strict=True) if value == scales.NONFINITE
-        ]
+        found = [(slot.name, {status[unit] for unit in slot.units}) for slot in self.layout.slots]
+        for name, values in found:
+            if scales.MISCOUNTED in values:
+                raise ValueError(scales.count_message(f"gradient of {name}", float("nan"), self.workers))
+        return [name for name, values in found if scales.NONFINITE in values]
 
     def drop_residual(self, name: str) -> None:
         """Forget the residual of a tensor (after a non-finite gradient, which has spoiled it)."""
@@ -109,12 +108,13 @@ class Quantizer(ABC):
                 self.layout.view(self.residual, slot).zero_()
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """State by tensor name: residual (copied), grid index of the step, steps taken."""
+        """State by tensor name: residual (copied), grid index of the step (a list of several units), steps taken."""
         index = self.scale.index.tolist()
+        indices = [[index[unit] for unit in slot.units] for slot in self.layout.slots]
         return {
             slot.name: {
                 "residual": self.layout.view(self.residual, slot).clone(),
-                "step_index": index[number],
+                "step_index": indices[number] if len(indices[number]) > 1 else indices[number][0],
                 "num_steps": self.num_steps,
                 "wire_bits": self.wire_bits,
             }
@@ -123,10 +123,11 @@ class Quantizer(ABC):
 
     def load_state(self, tensors: dict[str, dict[str, Any]]) -> None:
         """Take over the state of every tensor of the bucket; the caller has checked names and shapes."""
-        for number, slot in enumerate(self.layout.slots):
+        for slot in self.layout.slots:
             entry = tensors[slot.name]
             self.layout.view(self.residual, slot).copy_(entry["residual"])
-            self.scale.index[number] = entry["step_index"]
+            units = slice(slot.units.start, slot.units.stop)
+            self.scale.index[units] = torch.as_tensor(entry["step_index"], device=self.device)
             self.num_steps = int(entry["num_steps"])
 
     def _init_scratch(self, numels: torch.Tensor) -> None:
@@ -187,11 +188,11 @@ class Quantizer(ABC):
         return warmup
 
     def _new_slot(self) -> Slot:
-        num_tensors, device = len(self.layout.slots), self.device
+        num_units, device = self.layout.num_units, self.device
         return Slot(
             words=torch.zeros(self.num_message_words(), dtype=torch.int32, device=device),
-            index=torch.zeros(num_tensors, dtype=torch.int64, device=device),
-            steps=torch.zeros(num_tensors, dtype=torch.float64, device=device),
+            index=torch.zeros(num_units, dtype=torch.int64, device=device),
+            steps=torch.zeros(num_units, dtype=torch.float64, device=device),
             row_steps=torch.zeros(self.layout.num_rows, device=device),
         )
 
@@ -223,14 +224,14 @@ class Quantizer(ABC):
         return torch.cat([flat.reshape(-1), one_hot.view(-1), self._canary])
 
     def _decode_fp32(self, message: torch.Tensor, out: torch.Tensor) -> None:
-        num_tensors = len(self.layout.slots)
+        num_units = self.layout.num_units
         values, histogram, canary = torch.split(
-            message, [self.layout.num_values, num_tensors * scales.NUM_STEPS, scales.CANARY_SIZE]
+            message, [self.layout.num_values, num_units * scales.NUM_STEPS, scales.CANARY_SIZE]
         )
         names = ", ".join(slot.name for slot in self.layout.slots[:3])
         scales.check_canary(canary, self.workers, f"gradients of {names}")
         torch.div(values.view_as(out), self.workers, out=out)
-        counted = histogram.view(num_tensors, scales.NUM_STEPS) > 0
+        counted = histogram.view(num_units, scales.NUM_STEPS) > 0
         largest = (counted * torch.arange(scales.NUM_STEPS, device=self.device)).amax(1)
         self.scale.index.copy_(torch.where(counted.any(1), largest, self.scale.index))
         bad_rows = (~torch.isfinite(out)).any(1).to(torch.int32)

@@ -107,7 +107,9 @@ def count_message(where: str, counted: float, workers: int) -> str:
 
 
 class SharedScale:
-    """Steps of the tensors of one bucket, on the device, updated without host synchronisation.
+    """Steps of one bucket, on the device, updated without host synchronisation.
+
+    A "tensor" here is what has one scale: with `scale_group` a part of one.
 
     Args:
         numels: float64 [tensors], number of values of each.

@@ -72,7 +72,7 @@ class SingleTensor:
         self.codec: BucketCodec | None = None
         form = form_of(name, tuple(parameter.shape), config)
         if form.wire_bits != UNCOMPRESSED:
-            layout, device = layout_of(name, tuple(parameter.shape), form), parameter.device
+            layout, device = layout_of(name, tuple(parameter.shape), form, config), parameter.device
             self.codec = BucketCodec(
                 layout, config, form.wire_bits, workers=workers, rank=rank, device=device
             )
@@ -142,9 +142,9 @@ class SingleTensor:
         return message.div(self._workers).to(self._dtype)
 
 
-def layout_of(name: str, shape: tuple[int, ...], form: Form) -> BucketLayout:
+def layout_of(name: str, shape: tuple[int, ...], form: Form, config: GQConfig) -> BucketLayout:
     """Layout of a tensor that has a message of its own."""
-    return BucketLayout([(name, shape)], num_planes(form.wire_bits), form.row)
+    return BucketLayout([(name, shape)], num_planes(form.wire_bits), form.row, config.scale_group)
 
 
 def single_bytes(name: str, parameter: torch.nn.Parameter, config: GQConfig) -> int:
@@ -152,5 +152,6 @@ def single_bytes(name: str, parameter: torch.nn.Parameter, config: GQConfig) -> 
     form = form_of(name, tuple(parameter.shape), config)
     if form.wire_bits == UNCOMPRESSED:
         return parameter.numel() * wire_dtype(parameter.dtype).itemsize
-    layout = layout_of(name, tuple(parameter.shape), form)
-    return layout.num_values * form.wire_bits // 8 + scales.header_words(form.wire_bits) * 4
+    layout = layout_of(name, tuple(parameter.shape), form, config)
+    header = layout.num_units * scales.header_words(form.wire_bits) * 4
+    return layout.num_values * form.wire_bits // 8 + header

@@ -75,7 +75,7 @@ def check_equals_the_fast_path() -> None:
         {"wire_bits": 4, "overrides": (("classifier.weight", 16), ("features.0.*", 32))},
         {"wire_bits": 4, "error_feedback": False, "warmup_steps": 3},
         {"form": "lowrank"},
-        {"small_bits": 8},
+        {"small_bits": 8, "scale_group": 256},
         {"small_bits": 16, "form": "lowrank", "rounding": "stochastic"},
     ):
         stock, fast = make_model(), make_model()
@@ -86,7 +86,7 @@ def check_equals_the_fast_path() -> None:
 
 
 def check_equals_tensors_sent_one_by_one() -> None:
-    for fields in ({}, {"small_bits": 8, "rounding": "stochastic"}):
+    for fields in ({}, {"small_bits": 8, "rounding": "stochastic"}, {"scale_group": 128}):
         grouped, single = make_model(), make_model()
         train(grouped, setup(grouped, **fields)[1], range(8))
         compression = GQ(**settings_of(fields)).bind(single)
@@ -215,7 +215,7 @@ def check_wire_bytes_and_groups() -> None:
 
 
 def check_resume_continues_bit_for_bit() -> None:
-    for fields in ({"wire_bits": 4}, {"small_bits": 8, "rounding": "stochastic"}, {"form": "lowrank"}):
+    for fields in ({"wire_bits": 4}, {"small_bits": 8, "scale_group": 128}, {"form": "lowrank"}):
         straight = make_model()
         train(straight, setup(straight, **fields)[1], range(8))
         model = make_model()

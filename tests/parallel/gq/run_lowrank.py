@@ -142,7 +142,7 @@ def with_horovod(fields: dict[str, Any]) -> torch.Tensor:
 
 
 def check_virtual_cluster_equals_horovod() -> None:
-    for fields in (LOWRANK, SCATTER, {**SCATTER, "small_bits": 16}):
+    for fields in (LOWRANK, SCATTER, {**SCATTER, "small_bits": 16, "scale_group": 128}):
         model = make_model()
         cluster = VirtualCluster(model, workers=2, bucket_bytes=SMALL_BUCKETS, **settings_of(fields))
         optimizer = sgd(model)
