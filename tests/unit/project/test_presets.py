@@ -6,34 +6,11 @@ import pytest
 
 from pipelines.config import load_yaml
 from pipelines.config.loader import from_mapping
-from pipelines.data.config import PrepareConfig
-from pipelines.evaluation.config import EvaluateConfig
-from pipelines.experiments.convergence import ConvergenceConfig
-from pipelines.experiments.study import StudyConfig
-from pipelines.experiments.sweep import SweepConfig
-from pipelines.models.config import DenseNetConfig
-from pipelines.parallel.config import DistributedConfig
 from pipelines.parallel.strategies import build_strategy
-from pipelines.speedup import SpeedupConfig
-from pipelines.tracking import TrackingConfig
-from pipelines.training.config import BaselineConfig, RecipeConfig, TrainConfig
+from pipelines.preflight.sections import SECTIONS
 from tests.configs import composed
 from tests.imports import ROOT
 
-SECTIONS = {
-    "prepare": PrepareConfig,
-    "densenet": DenseNetConfig,
-    "recipe": RecipeConfig,
-    "train": TrainConfig,
-    "baseline": BaselineConfig,
-    "distributed": DistributedConfig,
-    "evaluate": EvaluateConfig,
-    "speedup": SpeedupConfig,
-    "sweep": SweepConfig,
-    "convergence": ConvergenceConfig,
-    "study": StudyConfig,
-    "tracking": TrackingConfig,
-}
 SCALES = sorted(path.stem for path in (ROOT / "conf/scale").glob("*.yaml"))
 DATA = sorted(path.stem for path in (ROOT / "conf/data").glob("*.yaml"))
 CLUSTERS = sorted(path.stem for path in (ROOT / "conf/cluster").glob("*.yaml"))
