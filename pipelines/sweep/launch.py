@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pipelines.cluster import EmulatedCluster
 from pipelines.cluster.spec import UNSHAPED
 from pipelines.errors import UserError
+from pipelines.models import find_factory
 from pipelines.parallel import horovodrun, strategies  # noqa: F401  registers the strategies
 from pipelines.parallel.strategy import build_strategy
 from pipelines.results import Row, read_json, write_json
@@ -25,6 +26,7 @@ def launch(job: SweepJob, program: Sequence[str]) -> None:
     `program` is the command line of a worker. Raises UserError where this machine can emulate no cluster, or
     with the line of the worker that failed.
     """
+    find_factory(job.model)  # an unknown name would end here, not in the workers of a cluster
     for method in job.sweep.methods:
         build_strategy(method, job.params)
     rows: list[Row] = []
