@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro compare sweep convergence study test lint format deps picture ui bench reference clean
+.PHONY: help setup repro compare sweep convergence study test soak lint format deps picture ui bench reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ study: $(READY) ## tune, compare and ablate the models over seeds; open results/
 
 test: $(READY) ## run the test suite: unit, parallel (two Horovod ranks), cluster (emulated nodes), pipeline (tiny dvc repros)
 	@$(BIN)/python -m pytest tests
+
+soak: $(READY) ## the long forms of the reliability tests: kills, flipped bits, wrong files (about ten minutes)
+	@GQBENCH_SOAK=1 $(BIN)/python -m pytest tests/unit/config/test_wrong_parameters.py tests/unit/training/test_damage.py \
+	    tests/unit/checkpoints tests/unit/data/test_odd_images.py tests/unit/data/test_preparation.py -rP
 
 lint: $(READY) ## ruff (style, format) and strict mypy
 	@$(BIN)/ruff check .

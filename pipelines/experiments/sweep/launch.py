@@ -10,6 +10,7 @@ from pipelines.errors import UserError
 from pipelines.experiments.sweep.config import SweepConfig
 from pipelines.experiments.sweep.job import SweepJob
 from pipelines.experiments.sweep.rows import ALONE
+from pipelines.models import find_factory
 from pipelines.parallel.run import horovodrun
 from pipelines.parallel.strategies import build_strategy
 from pipelines.results import Row, read_json, write_json
@@ -39,6 +40,7 @@ def launch(job: SweepJob, program: Sequence[str]) -> None:
     `program` is the command line of a worker. Raises UserError where this machine can emulate no cluster, or
     with the line of the worker that failed.
     """
+    find_factory(job.model)  # an unknown name would end here, not in the workers of a cluster
     for method in job.sweep.methods:
         build_strategy(method, job.params)
     rows: list[Row] = []

@@ -26,9 +26,7 @@ from tests.configs import make_densenet, make_recipe
 from tests.imports import ROOT
 
 MODEL = "densenet10"
-DIVERGING = (
-    1e20  # the largest that is allowed: the first step leaves weights whose squares are infinite in float32
-)
+DIVERGING = 1e20  # the first step leaves weights whose squares are infinite in float32
 CONFIG = StudyDataConfig(
     train_limit=120,
     test_limit=40,
