@@ -146,8 +146,7 @@ class GQ:
         if not self._carried:
             self._build()
         carried = self._carried[name]
-        with torch.no_grad():
-            message = carried.compress(tensor)
+        message = carried.compress(tensor)
         self._pending += 1
         return message, carried
 
@@ -161,12 +160,12 @@ class GQ:
             ValueError: wrong reduction, or ranks with different settings.
             NonFiniteGradientError: after the last tensor of the step, when a gradient is not finite on any rank.
         """
-        with torch.no_grad():
-            averaged = ctx.decompress(tensor)
+        averaged = ctx.decompress(tensor)
+        if isinstance(ctx, SingleTensor):
             self._suspects.append(ctx)
-            self._pending -= 1
-            if self._pending == 0:
-                self._finish_step()
+        self._pending -= 1
+        if self._pending == 0:
+            self._finish_step()
         return averaged
 
     def wire_bytes_per_step(self) -> int:
@@ -214,7 +213,7 @@ class GQ:
         self._grouped: list[NamedParameter] = []
         self._groups: list[Group] = []
         self._carried: dict[str, Carried] = {}
-        self._suspects: list[Carried] = []
+        self._suspects: list[SingleTensor] = []
         self._pending = self._next = 0
 
     def _build(self) -> None:
@@ -277,6 +276,9 @@ class GQ:
         if self._pending == 0:
             self._next = 0
         count = len(self._order)
+        if self._next < count and self._order[self._next][1].grad is gradient:
+            self._next += 1
+            return self._order[self._next - 1][0]
         for offset in range(count):
             position = (self._next + offset) % count
             if self._order[position][1].grad is gradient:
@@ -291,6 +293,7 @@ class GQ:
             "GQ(...).bind(model) with the parameters that the optimizer trains (dense gradients only)"
         )
 
+    @torch.no_grad()
     def _finish_step(self) -> None:
         """Wait for the buckets and check all tensors of the step at once, after the last one was decoded."""
         suspects, self._suspects = self._suspects, []

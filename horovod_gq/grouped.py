@@ -54,8 +54,9 @@ class Group:
         """Note the gradient at `place` of the bucket; the last one starts the bucket's collective."""
         self._missing.discard(place)
         if not self._missing:
-            self.bucket.collect_gradients()
-            self.bucket.exchange.start(0)
+            with torch.no_grad():
+                self.bucket.collect_gradients()
+                self.bucket.exchange.start(0)
 
     def check_complete(self) -> None:
         """Raise a ValueError unless every gradient came in this step."""
@@ -76,21 +77,19 @@ class GroupMember:
 
     def __init__(self, group: Group, place: int) -> None:
         self.group, self._place = group, place
+        self._placeholder = group.placeholders[place]
+        self._average = group.bucket.exchange.views[place]
 
     def compress(self, gradient: torch.Tensor) -> torch.Tensor:
         """Return a placeholder int32 [1]; what the bucket sends is a matter of its own."""
         if gradient.is_sparse:
             raise ValueError("GQ cannot send sparse gradients; use dense ones (nn.Embedding(sparse=False))")
         self.group.arrive(self._place)
-        return self.group.placeholders[self._place]
+        return self._placeholder
 
     def decompress(self, message: torch.Tensor) -> torch.Tensor:  # noqa: ARG002 - a summed placeholder
         """Return the view of the bucket in which the average will be when the step's last placeholder is back."""
-        return self.group.bucket.exchange.views[self._place]
-
-    def failures(self) -> list[str]:
-        """Return nothing: buckets report as a whole."""
-        return []
+        return self._average
 
 
 def build_groups(

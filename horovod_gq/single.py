@@ -82,6 +82,7 @@ class SingleTensor:
         self._averaged: torch.Tensor | None = None
         self._dtype, self._shape = parameter.dtype, parameter.shape
 
+    @torch.no_grad()
     def compress(self, gradient: torch.Tensor) -> torch.Tensor:
         """Return the message: int32, fp32 in warm-up steps, or the gradient where it travels uncompressed."""
         with self._timings.encoding(gradient.device):
@@ -98,6 +99,7 @@ class SingleTensor:
         canary = scales.settings_canary(digest).to(gradient.device)
         return torch.cat([gradient.reshape(-1).float(), canary])
 
+    @torch.no_grad()
     def decompress(self, message: torch.Tensor) -> torch.Tensor:
         """Return the average from the summed message; of a quantized tensor a view that the next step overwrites."""
         with self._timings.decoding(message.device):
