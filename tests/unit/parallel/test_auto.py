@@ -9,7 +9,7 @@ import torch
 
 from horovod_gq import GQConfig
 from horovod_gq.exchange import QuantizedExchange
-from pipelines.parallel import formats
+from pipelines.parallel.formats import pool
 from pipelines.parallel.formats.costs import Cost, agree, choose, fit, measure
 from pipelines.parallel.formats.trial import FIRST_SETTLING, Trial
 from pipelines.parallel.strategies import auto
@@ -58,7 +58,7 @@ Run = tuple[Auto, list[torch.Tensor]]
 @pytest.fixture(autouse=True)
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """No compilation: that is tested with the plugin."""
-    monkeypatch.setattr(formats, "GQConfig", partial(GQConfig, compile_kernels=False))
+    monkeypatch.setattr(pool, "GQConfig", partial(GQConfig, compile_kernels=False))
 
 
 def let_win(monkeypatch: pytest.MonkeyPatch, winner: str) -> None:

@@ -12,7 +12,7 @@ from horovod_gq import GQ, GQConfig
 from pipelines.config import load_yaml
 from pipelines.parallel.patterns import Apply, Collective, NamedShape, Pattern, Start, gq_tensor
 from pipelines.parallel.strategies import build_strategy
-from pipelines.parallel.strategy import STRATEGIES, Strategy
+from pipelines.parallel.strategy import STRATEGIES, Channel, Strategy
 from pipelines.parallel.virtual_cluster import run_workers
 from tests.imports import ROOT
 
@@ -56,7 +56,9 @@ def metered_bytes(method: str, workers: int) -> tuple[float, float]:
         strategy, _ = build_strategy(method, PARAMS)
         if method == "auto":
             strategy.options = type(strategy.options)(**{**vars(strategy.options), "measured_steps": 100})
-        optimizer = strategy.attach(model, torch.optim.SGD(model.parameters(), lr=1e-6), collectives=link)
+        optimizer = strategy.attach(
+            model, torch.optim.SGD(model.parameters(), lr=1e-6), Channel(collectives=link)
+        )
         window = strategy.steps_per_exchange
         for step in range(STEPS * window):
             if step == (STEPS - 1) * window:
@@ -133,7 +135,9 @@ def test_the_sweep_counted_what_the_patterns_say() -> None:
     from pipelines.models import build_model
     from pipelines.models.config import DenseNetConfig
 
-    rows = [row for row in json.loads(Path(ROOT / "results/sweep.json").read_text()) if row["workers"] > 1]
+    rows = [
+        row for row in json.loads(Path(ROOT / "reference/sweep/sweep.json").read_text()) if row["workers"] > 1
+    ]
     densenet = load_section(DenseNetConfig, "densenet", PARAMS)
     shapes = {
         name: shapes_of(

@@ -59,7 +59,7 @@ def test_headline_numbers_are_those_of_the_files(results: Path) -> None:
         "predicted for 100 Mbit/s: gq4, 1.10×.\n" in text
     )
     assert "| densenet50 | gq4 | 60.00 % | 80.0 ms | 1.25× | **1,000** |" in text
-    assert "`make study` answers them" in text
+    assert "Answered by the authors' run (yours: make study)" in text
 
 
 def test_the_studys_answers_are_named(results: Path) -> None:
