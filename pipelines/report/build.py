@@ -21,9 +21,9 @@ def build_report(results: Path, page: Path) -> None:
     html = render_page(
         title="gqbench: DenseNet recognition and gradient quantization",
         subtitle=(
-            "Every number on this page was measured by the pipeline run that wrote it (dvc repro), but for the "
-            "answers to the study's claims, which take several seeds: they are those of the last make study, or, "
-            "where there was none, of the authors' run."
+            "Every number on this page was measured by the pipeline run that wrote it (dvc repro), but for what is "
+            "marked as predicted or simulated, and for the answers to the study's claims, which take several seeds: "
+            "they are those of the last make study, or, where there was none, of the authors' run."
         ),
         facts=_facts(recognition, distributed, prepared),
         sections=[
