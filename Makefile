@@ -21,6 +21,8 @@ $(READY): requirements.txt constraints.txt tools/setup.sh tools/build_horovod.sh
 	@touch $@
 
 repro: $(READY) ## rerun the whole study (dvc repro); open results/report.html afterwards
+	@$(BIN)/python -m stages.preflight
+	@tools/show_experiments.sh
 	@tools/repro.sh
 
 compare: $(READY) ## show your results beside ours (reference/): numbers, and what differs in machine, commit and versions

@@ -10,8 +10,6 @@ if ! flock --nonblock 9; then
     exit 1
 fi
 echo "make repro, process $$ of $(id -un) on $(hostname), since $(date '+%Y-%m-%d %H:%M:%S')" >.dvc/tmp/repro.lock
-python -m stages.preflight
-tools/show_experiments.sh
 start=$SECONDS
 dvc repro "$@" 9>&- # its daemons must not keep the lock
 echo "Pipeline finished in $((SECONDS - start)) s. Report: results/report.html. Yours beside ours: make compare. Runs: make ui"
