@@ -9,7 +9,6 @@ from torch import nn
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.data import PreparedData, load_prepared, ordered_batches
 from pipelines.models import (
-    DenseNetConfig,
     ModelSpec,
     build_model_for,
     count_multiply_adds,
@@ -23,8 +22,8 @@ from pipelines.tracking.vocabulary import trained_model, training_params
 from pipelines.training.checkpoint import load_checkpoint, mark_finished, rebuild_model
 from pipelines.training.config import RecipeConfig
 from pipelines.training.loop import TrainResult, train, unfinished_checkpoint
+from pipelines.training.sections import shared_sections
 
-DATA_FOLDER = Path("data/prepared")
 CHECKPOINT_FOLDER = Path("checkpoints/recognition")
 RESULT_FOLDER = Path("results/train")
 NUM_EXAMPLES = 4  # images logged with the model as its input example
@@ -33,15 +32,15 @@ NUM_EXAMPLES = 4  # images logged with the model as its input example
 def run_training(stage: str, name: str, params: Path = DEFAULT_PATH) -> Row:
     """Train model `name` by the recipe in `params`; return its summary, a flat row.
 
-    Reads DATA_FOLDER; writes CHECKPOINT_FOLDER/<name>/{best,last}.pt, RESULT_FOLDER/<name>.csv (a row per
+    Reads the prepared data; writes CHECKPOINT_FOLDER/<name>/{best,last}.pt, RESULT_FOLDER/<name>.csv (a row per
     epoch) and .json (the summary), and logs a run of `stage` with the best model. An interrupted run goes on
     where it was. Raises UserError on parameters or data that do not allow it.
     """
-    recipe = load_section(RecipeConfig, "recipe", params)
-    densenet = load_section(DenseNetConfig, "densenet", params)
+    shared = shared_sections(params)
+    recipe = shared["recipe"]
     tracking = load_section(TrackingConfig, "tracking", params)
-    data = load_prepared(DATA_FOLDER)
-    model = build_model_for(data, name, densenet, recipe.seed)
+    data = load_prepared(shared["data_folder"])
+    model = build_model_for(data, name, shared["densenet"], recipe.seed)
     spec = spec_of(model)
     sizes = sizes_of(model)
     folder = CHECKPOINT_FOLDER / name
