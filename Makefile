@@ -32,7 +32,7 @@ compare: $(READY) ## show your results beside ours (reference/): numbers, and wh
 sweep: $(READY) ## time every method on emulated slow links (root or user namespaces; about two hours)
 	@$(BIN)/python -m stages.preflight --pipeline $@
 	@tools/show_experiments.sh $@
-	@$(BIN)/dvc repro experiments/$@/dvc.yaml
+	@set -o pipefail; PYTHONUNBUFFERED=1 $(BIN)/dvc repro experiments/$@/dvc.yaml | $(BIN)/python tools/progress.py experiments/$@/dvc.yaml
 
 convergence: $(READY) ## train a small model by every method, at 2 to 64 workers, and test for the same accuracy
 	@$(BIN)/python -m stages.preflight --pipeline $@

@@ -4,6 +4,7 @@
 # `dvc repro --keep-going` alone takes an interrupted stage for a failed one and starts the next.
 set -uo pipefail
 set -m # dvc gets a process group of its own, which is interrupted here and not by the terminal
+tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 file=$1
 shift
 
@@ -17,7 +18,8 @@ interrupt() {
   exit 130
 }
 
-dvc repro --keep-going "$file" &
+export PYTHONUNBUFFERED=1 # lines come when they are printed, through a pipe, too
+dvc repro --keep-going "$file" > >(python "$tools/progress.py" "$file") &
 dvc=$!
 trap interrupt INT TERM
 wait "$dvc"
