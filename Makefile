@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro compare sweep convergence study test soak lint format deps picture docs ui bench reference clean
+.PHONY: help setup repro compare sweep convergence study test soak lint format deps picture tables docs ui bench reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ deps: $(READY) ## write the code dependencies of every DVC stage from what its m
 
 picture: $(READY) ## draw docs/architecture.svg from the packages and their docstrings
 	@$(BIN)/python -m tools.architecture
+
+tables: $(READY) ## write the tables of README and docs/results from reference/, and draw the headline picture
+	@$(BIN)/python -m tools.pages
+	@$(BIN)/python -m tools.headline
 
 docs: ## build the docs site in build/site (a warning or a dead link is an error)
 	@tools/docs.sh "$(PYTHON)"

@@ -8,6 +8,8 @@ from ruamel.yaml import YAML
 
 from tests.imports import ROOT
 from tools.headline import main as draw_headline
+from tools.pages.__main__ import PAGES as PAGES_WITH_TABLES
+from tools.pages.__main__ import render
 
 PAGES = sorted(
     page
@@ -64,3 +66,8 @@ def test_the_headline_picture_shows_the_committed_results(tmp_path: Path) -> Non
     draw_headline(tmp_path / "headline.svg")
     committed = (ROOT / "docs/pictures/headline.svg").read_text()
     assert (tmp_path / "headline.svg").read_text() == committed, "draw it anew: python -m tools.headline"
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_TABLES, ids=lambda page: page.name)
+def test_the_tables_show_the_committed_results(page: Path) -> None:
+    assert render(page) == page.read_text(), "write them anew: make tables"
