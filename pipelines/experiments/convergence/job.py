@@ -11,6 +11,7 @@ from pipelines.config.show import show
 from pipelines.data.config import PrepareConfig
 from pipelines.errors import UserError
 from pipelines.experiments.convergence.config import PARITY_WORKERS, ConvergenceConfig, ParitySet
+from pipelines.models import find_factory
 from pipelines.training.config import RecipeConfig
 from pipelines.training.sections import TrainingJob, linear_rate, shared_sections
 
@@ -69,11 +70,12 @@ class ConvergenceJob(TrainingJob):
 def curve_job(method: str, workers: int, params: Path, model: str | None = None) -> ConvergenceJob:
     """Return the job of a curve: one seed, on the data that `prepare` writes, of `model` or that of the section.
 
-    Raises UserError for workers that do not share a batch equally.
+    Raises UserError for an unknown model and for workers that do not share a batch equally.
     """
     config = load_section(ConvergenceConfig, "convergence", params)
     name, folder = f"{method}-{workers}", CURVES
     if model is not None:
+        find_factory(model)  # also: an unknown name would be one of a file
         name, folder = f"{model}-{name}", OTHER_MODELS
     size = config.global_batch_size
     if not 2 <= workers <= size or size % workers:

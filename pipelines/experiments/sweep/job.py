@@ -24,6 +24,8 @@ class SweepJob(TrainingJob):
     model: str
     link: str
     sweep: SweepConfig
+    section: str = "sweep"
+    """Key of the section that `sweep` comes from; files of the job lie in folders of this name."""
 
     @property
     def name(self) -> str:
@@ -33,11 +35,11 @@ class SweepJob(TrainingJob):
     @property
     def result_file(self) -> Path:
         """JSON file of the job's rows."""
-        return CELLS / f"{self.name}.json"
+        return Path("results") / self.section / "cells" / f"{self.name}.json"
 
     def part_file(self, workers: int) -> Path:
         """JSON file in which the run with `workers` workers leaves its rows."""
-        return Path("checkpoints/sweep") / f"{self.name}-{workers}.json"
+        return Path("checkpoints") / self.section / f"{self.name}-{workers}.json"
 
     def shuffled(self, items: Sequence[Item], workers: int, turn: int) -> list[Item]:
         """Return `items` in an order of their own for each model, link, number of workers and turn.
