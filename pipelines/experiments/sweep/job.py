@@ -49,7 +49,8 @@ class SweepJob(TrainingJob):
         return random.Random(f"{self.name} {workers} {turn}").sample(items, len(items))
 
 
-def load_job(model: str, link: str, params: Path) -> SweepJob:
-    """Read the measurements of `model` on `link` from `params`; UserError on every value that is not allowed."""
-    sweep = load_section(SweepConfig, "sweep", params)
-    return SweepJob(model=model, link=link, sweep=sweep, params=params, **shared_sections(params))
+def load_job(model: str, link: str, params: Path, section: str = "sweep") -> SweepJob:
+    """Read the measurements of `model` on `link` from a section of `params`; UserError on every value not allowed."""
+    sweep = load_section(SweepConfig, section, params)
+    shared = shared_sections(params)
+    return SweepJob(model=model, link=link, sweep=sweep, section=section, params=params, **shared)

@@ -66,7 +66,7 @@ def machine_of(units: NDArray[np.float64]) -> Machine:
 
 def fit(
     cells: Sequence[Cell],
-    traces: Mapping[str, Trace],
+    traces: Mapping[tuple[str, int], Trace],
     entries: Mapping[str, Mapping[str, object]],
 ) -> Machine:
     """Return the machine whose predictions of `cells` are closest, by the logarithm of predicted over measured.
