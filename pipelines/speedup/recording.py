@@ -11,7 +11,9 @@ from pipelines.config import load_section, load_yaml
 from pipelines.models import build_model
 from pipelines.models.config import DenseNetConfig
 from pipelines.parallel import strategies  # noqa: F401  registers the strategies
-from pipelines.speedup.trace import Batch, Trace, record_trace
+from pipelines.parallel.traces.codecs import Batch
+from pipelines.parallel.traces.recorder import record_trace
+from pipelines.parallel.traces.trace import Trace
 from pipelines.training import RecipeConfig, build_optimizer
 
 TRACES = Path(__file__).parent / "data" / "traces"

@@ -10,6 +10,7 @@ from pipelines.speedup.figures import draw_acceleration_by_link, draw_step_parts
 from pipelines.speedup.link import LinkModel
 from pipelines.speedup.model import is_local, speedup_rows
 from pipelines.speedup.outlook import write_outlook
+from pipelines.speedup.run_traces import traces_of
 from pipelines.tracking import Tracker
 from pipelines.tracking.vocabulary import SPEEDUP_METRICS, chosen, distributed_run, link_metrics
 
@@ -27,7 +28,8 @@ def analyse(
 ) -> list[Row]:
     """Collect `results`/distributed/MODEL-METHOD.json, write the tables and figures, return the speed-up rows.
 
-    Cells that `results`/slow_link.json has measured are not predicted.
+    Cells that `results`/slow_link.json has measured are not predicted. Predictions start from the traces that the
+    runs have recorded (`results`/traces).
 
     Writes in `results`: distributed.json and speedup.json (lists of flat rows), distributed.metrics.json and
     speedup.metrics.json (nested, for `dvc metrics`), the figures step_parts, acceleration_by_link and
@@ -39,7 +41,8 @@ def analyse(
         for method in methods
     ]
     on_links = read_json(results / "slow_link.json")["rows"]
-    rows = speedup_rows(runs, config, LinkModel(), on_links, load_calibration().error_of)
+    traces = traces_of(runs, results)
+    rows = speedup_rows(runs, config, LinkModel(traces), on_links, load_calibration().error_of)
     write_json(results / "distributed.json", runs)
     write_json(results / "speedup.json", rows)
     measured = [row for row in rows if is_local(row)]
@@ -51,7 +54,7 @@ def analyse(
     draw_acceleration_by_link(rows, figures[1])
     histories = _histories(models, methods, results)
     draw_training_curves(histories, figures[2])
-    figures += write_outlook(runs, measured, config.links_mbit_per_second, results)
+    figures += write_outlook(runs, traces, measured, config.links_mbit_per_second, results)
     for figure in figures:
         tracker.log_figure(figure)
     _log(runs, rows, histories, tracker)

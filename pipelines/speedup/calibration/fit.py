@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from pipelines.parallel.traces.trace import Trace
 from pipelines.speedup.calibration.cells import Cell
 from pipelines.speedup.calibration.prediction import CellPredictor
 from pipelines.speedup.simulator import IDEAL, Machine
-from pipelines.speedup.trace import Trace
 
 DIFFERENCE = 1e-4
 """Step of the numeric derivative, in the unit interval that every parameter is mapped to."""

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from pipelines.parallel.patterns import Number, Pattern
 from pipelines.parallel.strategies import strategy_of
 from pipelines.parallel.strategy import Strategy
+from pipelines.parallel.traces.trace import FREE, Codec, Trace
 from pipelines.speedup.calibration.cells import LATENCY_SECONDS, Cell
 from pipelines.speedup.simulator import Machine, Network, Program, build_program, simulate
 from pipelines.speedup.simulator.network import Values
-from pipelines.speedup.trace import FREE, Codec, Trace
 
 BLOCK_STEPS = 4
 """Steps of a block of the sweep, at whose end all is applied: `sweep.steps_per_round`."""

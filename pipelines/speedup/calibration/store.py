@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.parallel.traces.trace import Trace
 from pipelines.results import Row, read_json
-from pipelines.speedup.compact import write_compact_json
+from pipelines.results.compact import write_compact_json
 from pipelines.speedup.simulator import Machine
-from pipelines.speedup.trace import Trace
 
 DATA = Path(__file__).parents[1] / "data"
 """Committed with the code: a prediction needs no measurement of its own."""

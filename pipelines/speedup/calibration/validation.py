@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.parallel.traces.trace import Trace
 from pipelines.results import Row
 from pipelines.speedup.calibration.cells import Cell
 from pipelines.speedup.calibration.fit import fit
 from pipelines.speedup.calibration.prediction import CellPredictor
-from pipelines.speedup.trace import Trace
 
 FITTED_WORKERS = 2
 LEFT_OUT = ("link", "model")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.speedup_model import report
+from pipelines.parallel.traces.trace import Trace
 from pipelines.speedup.calibration import Calibration, load_calibration
 from pipelines.speedup.calibration.cells import UNSHAPED_BITS, Cell, sweep_cells
 from pipelines.speedup.calibration.fit import FREE_PARAMETERS, fit, machine_of
@@ -14,7 +15,6 @@ from pipelines.speedup.calibration.prediction import CellPredictor
 from pipelines.speedup.calibration.store import load_trace, traced_models
 from pipelines.speedup.calibration.validation import errors_by_method, fitted_cells, mean_error, validate
 from pipelines.speedup.simulator import IDEAL, Machine
-from pipelines.speedup.trace import Trace
 from tests.unit.speedup.traces import METHODS, make_trace
 
 LINKS = {"100mbit": 1e8, "1gbit": 1e9, "unshaped": UNSHAPED_BITS}

@@ -6,6 +6,7 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.speedup import SpeedupConfig
+from pipelines.speedup.calibration.store import load_trace
 from pipelines.speedup.link import LinkModel
 from pipelines.speedup.model import link_seconds, speedup_rows
 
@@ -130,7 +131,9 @@ def test_the_error_of_a_method_stands_beside_what_the_simulator_predicts() -> No
     errors = {"sdp": 0.1}
     by_bytes = speedup_rows(runs, CONFIG, None, error_of=errors.get)
     assert [row["prediction_error"] for row in by_bytes] == [None, None]
-    simulated = speedup_rows(runs, CONFIG, LinkModel(), error_of=errors.get)
+    simulated = speedup_rows(
+        runs, CONFIG, LinkModel({"densenet50": load_trace("densenet50")}), error_of=errors.get
+    )
     assert [(row["source"], row["prediction_error"]) for row in simulated] == [
         ("measured", None),
         ("predicted", 0.1),
