@@ -2,30 +2,37 @@
 
 Run: python -m benchmarks.speedup_model [--calibration FOLDER]
      python -m benchmarks.speedup_model record [--models NAME...]    traces of the suite's models, one thread
+     python -m benchmarks.speedup_model measure                      cells of three and four workers, light compute
      python -m benchmarks.speedup_model calibrate [--rows FILE]      fit on `make sweep`'s rows, and validate
      python -m benchmarks.speedup_model published                    points of other machines, predicted
 
-Without a word it prints the errors of the committed calibration, on cells that its fit had not seen. `record` and
-`calibrate` write pipelines/speedup/data, which a prediction starts from; commit what they write.
+Without a word it prints the errors of the committed calibration, on cells that its fit had not seen. `record`,
+`measure` and `calibrate` write pipelines/speedup/data, which a prediction starts from; commit what they write.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
+from pipelines.command_line import own_program
 from pipelines.config import DEFAULT_PATH, load_section, load_yaml
 from pipelines.errors import UserError
 from pipelines.experiments.sweep.config import SweepConfig
+from pipelines.experiments.sweep.job import load_job
+from pipelines.experiments.sweep.launch import measure, run
+from pipelines.parallel.run import horovodrun
 from pipelines.provenance import provenance
-from pipelines.results import Row, read_json
+from pipelines.results import Row, read_json, write_json
 from pipelines.speedup.calibration import Calibration, load_calibration
 from pipelines.speedup.calibration.cells import sweep_cells
 from pipelines.speedup.calibration.fit import fit
-from pipelines.speedup.calibration.store import ALL, DATA, load_trace
+from pipelines.speedup.calibration.store import ALL, DATA, MORE_WORKERS, load_cell_trace, trace_file
 from pipelines.speedup.calibration.validation import (
+    FITTED_WORKERS,
     LEFT_OUT,
     errors_by_method,
     fitted_cells,
@@ -36,22 +43,27 @@ from pipelines.speedup.published import published_rows
 from pipelines.speedup.recording import record_suite
 
 CLOSE = 0.1
+SECTION = "more_workers"
+ROOT = Path(__file__).resolve().parents[1]
 
 
-def calibrate(rows: Sequence[Row], params: Path, source: Path) -> Calibration:
-    """Fit on all cells of two workers, and judge by cells left out."""
-    sweep = load_section(SweepConfig, "sweep", params)
+def calibrate(rows: Sequence[Row], more_rows: Sequence[Row], params: Path, source: Path) -> Calibration:
+    """Fit on all cells of two workers, and judge by cells left out and by those of more workers."""
+    sweep, more = (load_section(SweepConfig, name, params) for name in ("sweep", SECTION))
     cells = sweep_cells(rows, sweep.cycle_milliseconds, sweep.oversubscribed_cycle_milliseconds)
-    traces = {model: load_trace(model) for model in dict.fromkeys(cell.model for cell in cells)}
+    periods = (more.cycle_milliseconds, more.oversubscribed_cycle_milliseconds)
+    cells += sweep_cells(more_rows, *periods, light=True)
+    traces = {key: load_cell_trace(*key) for key in dict.fromkeys(cell.traced for cell in cells)}
     entries = load_yaml(params)["methods"]
     machine = fit(fitted_cells(cells), traces, entries)
     predictions = validate(cells, traces, entries)
     usual = [each for each in predictions if not each.cell.oversubscribed]
+    every = [*rows, *more_rows]
     made = {
         "command": "python -m benchmarks.speedup_model calibrate",
-        "rows": source.as_posix(),
-        "rows_commits": sorted({row["commit"] for row in rows}),
-        "rows_device": sorted({row["device"] for row in rows}),
+        "rows": [source.as_posix(), MORE_WORKERS.relative_to(ROOT).as_posix()],
+        "rows_commits": sorted({row["commit"] for row in every}),
+        "rows_device": sorted({row["device"] for row in every}),
         **provenance("cpu"),
     }
     return Calibration(
@@ -60,6 +72,27 @@ def calibrate(rows: Sequence[Row], params: Path, source: Path) -> Calibration:
         validation=[each.row() for each in predictions],
         provenance=made,
     )
+
+
+def measure_more_workers(params: Path, program: Sequence[str]) -> None:
+    """Measure the cells of the section `more_workers` between emulated nodes, and write their rows for `calibrate`."""
+    config = load_section(SweepConfig, SECTION, params)
+    rows: list[Row] = []
+    for model, link in product(config.models, config.links):
+        job = load_job(model, link, params, SECTION)
+        rows += measure(job, [*program, "--model", model, "--link", link])
+    write_json(MORE_WORKERS, rows)
+
+
+def record(params: Path, models: Sequence[str] | None) -> None:
+    """Record the traces of `models`, or of all: as the sweep trains them, and as the cells of more workers do."""
+    sweep, more = (load_section(SweepConfig, name, params) for name in ("sweep", SECTION))
+    for model in models or sweep.models:
+        record_suite(params, model, sweep.batch_size).write(trace_file(model))
+    for model in more.models:
+        if models is None or model in models:
+            trace = record_suite(params, model, more.batch_size, more.methods)
+            trace.write(trace_file(model, batch_size=more.batch_size))
 
 
 def report(calibration: Calibration) -> Iterator[str]:
@@ -73,9 +106,11 @@ def report(calibration: Calibration) -> Iterator[str]:
     for key in ("link", "model", "method"):
         for value in dict.fromkeys(row[key] for row in rows):
             yield _line(value, [row for row in rows if row[key] == value])
+    for workers in sorted({row["workers"] for row in rows} - {FITTED_WORKERS}):
+        yield _line(f"{workers} workers", [row for row in rows if row["workers"] == workers])
     crowded = [row for row in calibration.validation if row["oversubscribed"]]
     if crowded:
-        yield _line("4 on 2 cores", crowded)
+        yield _line("full cores", crowded)
 
 
 def compare(calibration: Calibration) -> Iterator[str]:
@@ -109,21 +144,34 @@ def main() -> None:
     )
     actions.add_parser("published")
     actions.add_parser("record").add_argument("--models", nargs="+")
+    measuring = actions.add_parser("measure")
+    for option in ("--model", "--link"):
+        measuring.add_argument(option, help="given to a worker")
     arguments = parser.parse_args()
     try:
-        if arguments.action == "record":
-            sweep = load_section(SweepConfig, "sweep", arguments.params)
-            for model in arguments.models or sweep.models:
-                trace = record_suite(arguments.params, model, sweep.batch_size)
-                trace.write(DATA / "traces" / f"{model}.json")
-            return
-        if arguments.action == "calibrate":
-            calibrate(read_json(arguments.rows), arguments.params, arguments.rows).write(DATA)
-        calibration = load_calibration(arguments.calibration)
-        lines = list(compare(calibration) if arguments.action == "published" else report(calibration))
+        lines = answer(arguments)
     except UserError as error:
         sys.exit(str(error))
     print("\n".join(lines))
+
+
+def answer(arguments: argparse.Namespace) -> list[str]:
+    """Do what the command line says and return the lines to print."""
+    params = arguments.params
+    if arguments.action == "record":
+        record(params, arguments.models)
+        return []
+    if arguments.action == "measure":
+        if horovodrun.is_worker():
+            run(load_job(arguments.model, arguments.link, params, SECTION), own_program())
+        else:
+            measure_more_workers(params, own_program())
+        return []
+    if arguments.action == "calibrate":
+        more_rows = read_json(MORE_WORKERS) if MORE_WORKERS.exists() else []
+        calibrate(read_json(arguments.rows), more_rows, params, arguments.rows).write(DATA)
+    calibration = load_calibration(arguments.calibration)
+    return list(compare(calibration) if arguments.action == "published" else report(calibration))
 
 
 if __name__ == "__main__":

@@ -35,15 +35,21 @@ class DistributedConfig:
     """Timed steps without any exchange, spread over the run: the one-worker reference of the speed-up."""
     threads_per_worker: int
     """Intra-op threads of torch in each worker."""
+    trace_batch_size: int
+    """Samples of a step on whose gradients the method's codec is timed for the trace, by rank 0 after the training."""
+    trace_warmup_steps: int
+    """Exchanges before the codec's clock counts."""
+    trace_steps: int
+    """Timed exchanges of the codec."""
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
         different(self, "models", "methods", least=1)
         whole(self, "workers", least=2, most=MOST_WORKERS)
-        whole(self, "batch_size", most=MOST_BATCH)
+        whole(self, "batch_size", "trace_batch_size", most=MOST_BATCH)
         whole(self, "epochs", most=MOST_EPOCHS)
-        whole(self, "local_steps", most=MOST_STEPS)
-        whole(self, "warmup_steps", least=0, most=MOST_STEPS)
+        whole(self, "local_steps", "trace_steps", most=MOST_STEPS)
+        whole(self, "warmup_steps", "trace_warmup_steps", least=0, most=MOST_STEPS)
         whole(self, "threads_per_worker", most=MOST_THREADS)
         interface = self.network_interface
         named = interface is None or INTERFACE_PATTERN.fullmatch(interface) is not None

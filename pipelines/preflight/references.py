@@ -44,7 +44,9 @@ def models_used(sections: dict[str, Any]) -> Iterator[Use]:
         "train.depths": lambda one: [f"densenet{depth}" for depth in one.depths],
         "baseline.models": lambda one: one.models,
         "distributed.models": lambda one: one.models,
+        "slow_link.models": lambda one: one.models,
         "sweep.models": lambda one: one.models,
+        "more_workers.models": lambda one: one.models,
         "convergence.model": lambda one: [one.model],
     }
     for key, names in lists.items():
@@ -77,10 +79,13 @@ def methods_used(sections: dict[str, Any]) -> Iterator[tuple[Use, tuple[int, ...
         yield from (
             (Use("distributed.methods", name), (distributed.workers,)) for name in distributed.methods
         )
-    if sweep := sections.get("sweep"):
-        for name in sweep.methods:
-            timed = tuple(workers for workers in sweep.workers if name in sweep.methods_of(workers))
-            yield Use("sweep.methods", name), timed
+    if slow_link := sections.get("slow_link"):
+        yield from ((Use("slow_link.methods", name), ()) for name in slow_link.methods)
+    for key in ("sweep", "more_workers"):
+        if sweep := sections.get(key):
+            for name in sweep.methods:
+                timed = tuple(workers for workers in sweep.workers if name in sweep.methods_of(workers))
+                yield Use(f"{key}.methods", name), timed
     if convergence := sections.get("convergence"):
         yield from ((Use("convergence.methods", name), convergence.workers) for name in convergence.methods)
         for name in convergence.parity.methods:

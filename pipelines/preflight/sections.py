@@ -10,7 +10,7 @@ from pipelines.errors import UserError
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.experiments.convergence import ConvergenceConfig
 from pipelines.experiments.study import StudyConfig
-from pipelines.experiments.sweep import SweepConfig
+from pipelines.experiments.sweep import SlowLinkConfig, SweepConfig
 from pipelines.models.config import DenseNetConfig
 from pipelines.parallel.config import DistributedConfig
 from pipelines.parallel.strategies import build_method
@@ -27,7 +27,9 @@ SECTIONS: dict[str, type] = {
     "distributed": DistributedConfig,
     "evaluate": EvaluateConfig,
     "speedup": SpeedupConfig,
+    "slow_link": SlowLinkConfig,
     "sweep": SweepConfig,
+    "more_workers": SweepConfig,
     "convergence": ConvergenceConfig,
     "study": StudyConfig,
     "tracking": TrackingConfig,

@@ -146,12 +146,14 @@ def _speedup_section(rows: list[Row], results: Path) -> Section:
         row["cell"] = f"{row['model']} {row['link']}"
     paragraphs = [
         "Acceleration over one worker = samples per second of all workers / of one worker without any exchange, "
-        "timed in the same run. Rows named by a bandwidth are predicted: the measured step plus what the simulator "
-        "says that such a link adds.",
+        "timed in the same run. Rows named by a bandwidth are predicted, the measured step plus what the simulator "
+        "says that such a link adds, where the column source does not say that they were measured.",
+        _slow_link(results),
     ]
     captions = {
         "step_parts.png": "Measured parts of a step, with the acceleration over one worker on top.",
-        "acceleration_by_link.png": "Predicted acceleration over one worker against the bandwidth of the link.",
+        "acceleration_by_link.png": "Acceleration over one worker against the bandwidth of the link: lines are "
+        "predicted, stars were measured on an emulated link.",
         "scaling_acceleration.png": "Simulated acceleration ratio against the number of workers, by model and "
         "bandwidth of a host; circles: measured here, two workers, link not shaped; grey: a worker waits for "
         "longer than it computes.",
@@ -169,3 +171,14 @@ def _speedup_section(rows: list[Row], results: Path) -> Section:
         grouped="model and link",
         figures=_figures(results, captions),
     )
+
+
+def _slow_link(results: Path) -> str:
+    """Say which cells of a slow link were measured, or why none was."""
+    found = read_json(results / "slow_link.json")
+    cells = [
+        f"{row['model']} {row['method']} on {row['link']}" for row in found["rows"] if row["workers"] > 1
+    ]
+    if not cells:
+        return f"No slow link was measured here, all are predicted: {found['reason']}."
+    return f"Measured on an emulated link (docs/emulated_cluster.md), the prediction beside it: {', '.join(cells)}."

@@ -66,7 +66,7 @@ def _measured(distributed: Sequence[Row], speedup: Sequence[Row]) -> list[Row]:
     return [
         row | {"test_accuracy": runs[row["model"], row["method"]]["test_accuracy"]}
         for row in speedup
-        if row["source"] == "measured"
+        if row["link_mbit_per_second"] is None
     ]
 
 
@@ -90,13 +90,14 @@ def _step(row: Row) -> float:
 
 
 def _on_slowest_link(model: str, speedup: Sequence[Row]) -> str:
-    """Name the method that is predicted to be the fastest on the slowest link, if links were predicted."""
-    predicted = [row for row in speedup if row["model"] == model and row["source"] == "predicted"]
-    if not predicted:
+    """Name the method that is the fastest on the slowest link, and say whether that was measured or is predicted."""
+    linked = [row for row in speedup if row["model"] == model and row["link_mbit_per_second"] is not None]
+    if not linked:
         return ""
-    slowest = min(row["link_mbit_per_second"] for row in predicted)
-    best = min((row for row in predicted if row["link_mbit_per_second"] == slowest), key=_step)
-    return f"; predicted for {slowest:g} Mbit/s: {best['method']}, {times(best['acceleration_ratio'])}"
+    slowest = min(row["link_mbit_per_second"] for row in linked)
+    best = min((row for row in linked if row["link_mbit_per_second"] == slowest), key=_step)
+    source = f"{best['source']} {'for' if best['source'] == 'predicted' else 'on'}"
+    return f"; {source} {slowest:g} Mbit/s: {best['method']}, {times(best['acceleration_ratio'])}"
 
 
 def _claims(results: Path) -> list[str]:

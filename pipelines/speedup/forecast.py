@@ -6,11 +6,11 @@ import numpy as np
 
 from pipelines.errors import UserError
 from pipelines.parallel.patterns import Pattern
+from pipelines.parallel.traces.trace import Trace
 from pipelines.results import Row
 from pipelines.speedup.calibration.prediction import programs_of
 from pipelines.speedup.calibration.store import Calibration
 from pipelines.speedup.simulator import Machine, Network, simulate
-from pipelines.speedup.trace import Trace
 
 REFERENCE = "sdp"
 STEPS, WARMUP_STEPS = 8, 8

@@ -1,33 +1,31 @@
 """What a slower link adds to a measured step, by the simulator."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pipelines.errors import UserError
+from pipelines.parallel.traces.trace import Trace
 from pipelines.results import Row
 from pipelines.speedup.calibration import load_calibration
 from pipelines.speedup.calibration.cells import LATENCY_SECONDS, UNSHAPED_BITS
-from pipelines.speedup.calibration.store import load_trace, traced_models
 from pipelines.speedup.forecast import CYCLE_SECONDS, predict_step
 from pipelines.speedup.simulator import Machine, Network
-from pipelines.speedup.trace import Trace
 
 
 class LinkModel:
-    """Simulates the runs of models and methods that have a committed trace."""
+    """Simulates the runs of models and methods that have a trace; `traces` by model, see `traces_of`."""
 
-    def __init__(self) -> None:
+    def __init__(self, traces: Mapping[str, Trace]) -> None:
         self.machine: Machine = replace(load_calibration().machine, cycle_seconds=CYCLE_SECONDS)
-        self._traces: dict[str, Trace] = {}
+        self._traces = traces
 
     def added_seconds(self, run: Row, mbit_per_second: float) -> float | None:
         """Return what a step of `run` takes longer on this link than on one that is not shaped, at least 0.
 
         None where the model or the method was not traced.
         """
-        if run["model"] not in traced_models():
-            return None
-        trace = self._traces.setdefault(run["model"], load_trace(run["model"]))
-        if run["method"] not in trace.codecs:
+        trace = self._traces.get(run["model"])
+        if trace is None or run["method"] not in trace.codecs:
             return None
         scaled = trace.scaled_to(run["local_step_seconds_median"], codecs=False)
         try:

@@ -1,16 +1,15 @@
 """The outlook of the speed-up stage: simulated rows and figures for networks and numbers of workers beyond ours."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pipelines.parallel.traces.trace import Trace
 from pipelines.results import Row, write_json
 from pipelines.speedup.calibration import Calibration, load_calibration
 from pipelines.speedup.calibration.store import load_trace, traced_models
-from pipelines.speedup.forecast import machine_for
+from pipelines.speedup.forecast import REFERENCE, machine_for
 from pipelines.speedup.scaling import crossover_rows, scaling_rows
 from pipelines.speedup.scaling_figures import draw_crossover, draw_scaling, draw_validation
-from pipelines.speedup.trace import Trace
 
 FIGURES = ("scaling_acceleration", "scaling_epoch", "crossover", "prediction_errors")
 CROSSOVER_MBIT = (10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
@@ -35,26 +34,31 @@ SAMPLES_PER_EPOCH = 50_000
 
 
 def write_outlook(
-    runs: Sequence[Row], measured: Sequence[Row], links_mbit: Sequence[float], results: Path
+    runs: Sequence[Row],
+    traces: Mapping[str, Trace],
+    measured: Sequence[Row],
+    links_mbit: Sequence[float],
+    results: Path,
 ) -> list[Path]:
     """Simulate 1 to 1,024 workers of the models that have a trace; return the figures that were written.
 
     Writes in `results`: scaling.json and crossover.json (flat rows, `source: simulated`), and the `FIGURES`. `runs` are
-    rows of the distributed runs: the step of one worker is theirs. Where none of their models has a committed
-    trace, all models with one are simulated as they were recorded. `measured` are the measured rows of the speed-up.
+    rows of the distributed runs, `traces` those of their models (`traces_of`), `measured` their speed-up rows.
+    Where no trace has `sdp`, all models with a committed one are simulated as they were recorded.
     """
     calibration = load_calibration()
     machine = machine_for(calibration, "gloo")
-    traces = traces_of(runs)
+    comparable = [trace for trace in traces.values() if REFERENCE in trace.codecs]
+    simulated = comparable or [load_trace(model) for model in traced_models()]
     samples = {run["model"]: samples_per_epoch(run) for run in runs}
     scaling = [
         row
-        for trace in traces
+        for trace in simulated
         for row in scaling_rows(trace, links_mbit, machine, samples.get(trace.model, SAMPLES_PER_EPOCH))
     ]
     crossover = [
         row
-        for trace in traces
+        for trace in simulated
         for row in crossover_rows(trace, CROSSOVER_METHODS, CROSSOVER_MBIT, machine, calibration.error_of)
     ]
     write_json(results / "scaling.json", scaling)
@@ -77,24 +81,6 @@ def draw_outlook(
     draw_crossover(crossover, paths[2])
     draw_validation(calibration.validation, paths[3])
     return paths
-
-
-def traces_of(runs: Sequence[Row]) -> list[Trace]:
-    """Return the traces of the runs' models, with the step of one worker and the batch of the runs.
-
-    Codecs stay as recorded: a larger batch does not lengthen them.
-    """
-    known = traced_models()
-    by_model = {run["model"]: run for run in runs if run["model"] in known}
-    if not by_model:
-        return [load_trace(model) for model in known]
-    return [
-        replace(
-            load_trace(model).scaled_to(run["local_step_seconds_median"], codecs=False),
-            batch_size=run["batch_size_per_worker"],
-        )
-        for model, run in by_model.items()
-    ]
 
 
 def samples_per_epoch(run: Row) -> float:

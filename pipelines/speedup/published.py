@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from pipelines.parallel.patterns import numel
+from pipelines.parallel.traces.trace import FREE, Codec, Trace
 from pipelines.results import Row
 from pipelines.speedup.calibration import Calibration
 from pipelines.speedup.forecast import machine_for, predict_step
 from pipelines.speedup.simulator import Algorithm, Network
-from pipelines.speedup.trace import FREE, Codec, Trace
 from pipelines.torchvision_compat import torchvision
 
 FORWARD_SHARE = 1 / 3

@@ -1,7 +1,7 @@
 """Record the committed traces: the suite's models with every method, at the batch and image size of the sweep."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from pipelines.config import load_section, load_yaml
 from pipelines.models import build_model
 from pipelines.models.config import DenseNetConfig
 from pipelines.parallel import strategies  # noqa: F401  registers the strategies
-from pipelines.speedup.trace import Batch, Trace, record_trace
+from pipelines.parallel.traces.codecs import Batch
+from pipelines.parallel.traces.recorder import record_trace
+from pipelines.parallel.traces.trace import Trace
 from pipelines.training import RecipeConfig, build_optimizer
 
 TRACES = Path(__file__).parent / "data" / "traces"
@@ -23,10 +25,16 @@ SKIPPED = ("auto",)
 WARMUP_STEPS, STEPS = 4, 9
 
 
-def record_suite(params: Path, model_name: str, batch_size: int) -> Trace:
-    """Record one model with all methods of the section `methods`, on one thread."""
+def record_suite(
+    params: Path, model_name: str, batch_size: int, chosen: Collection[str] | None = None
+) -> Trace:
+    """Record one model with all methods of the section `methods`, or those `chosen`, on one thread."""
     recipe = load_section(RecipeConfig, "recipe", params)
-    methods = {key: entry for key, entry in load_yaml(params)["methods"].items() if key not in SKIPPED}
+    methods = {
+        key: entry
+        for key, entry in load_yaml(params)["methods"].items()
+        if key not in SKIPPED and (chosen is None or key in chosen)
+    }
     torch.set_num_threads(1)
     model = build_model(
         model_name,

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from pipelines.errors import UserError
+from pipelines.parallel.traces.trace import Trace
 from pipelines.results import Row
 from pipelines.speedup.calibration.prediction import programs_of
 from pipelines.speedup.forecast import STEPS, WARMUP_STEPS
 from pipelines.speedup.simulator import Algorithm, Machine, Network, Program, simulate
-from pipelines.speedup.trace import Trace
 
 WORKERS = tuple(2**power for power in range(11))
 """1 to 1,024."""
@@ -29,8 +29,10 @@ def simulated_steps(
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Return the step of a method on each bandwidth (bits a second), [bandwidths].
 
-    Raises UserError where the method cannot have so many workers.
+    Raises UserError where the method cannot have so many workers, or has no codec in the trace.
     """
+    if method not in trace.codecs:
+        raise UserError(f"{trace.model}: {method} is not traced")
     network = Network(
         workers=workers,
         bandwidth=np.array(bandwidths, dtype=np.float64)[:, None],
@@ -57,10 +59,13 @@ def scaling_rows(
 ) -> Iterator[Row]:
     """Yield a row a number of workers, link and method of the study; `source` is `simulated`.
 
-    The batch of a worker stays that of `trace`, so an epoch of N workers has 1 / N of the steps.
+    The batch of a worker stays that of `trace`, so an epoch of N workers has 1 / N of the steps. What the trace has no
+    codec of is left out.
     """
     bandwidths = [1e6 * link for link in links_mbit]
     for name, methods in STUDY_METHODS.items():
+        if not trace.codecs.keys() & set(methods):
+            continue
         for workers in WORKERS:
             steps = fastest_steps(trace, methods, workers, bandwidths, machine)
             for link, (step, method) in zip(links_mbit, steps, strict=True):

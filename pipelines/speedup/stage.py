@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.results import Row, nested, read_csv, read_json, write_json
+from pipelines.speedup.calibration import load_calibration
 from pipelines.speedup.config import SpeedupConfig
 from pipelines.speedup.figures import draw_acceleration_by_link, draw_step_parts, draw_training_curves
 from pipelines.speedup.link import LinkModel
-from pipelines.speedup.model import speedup_rows
+from pipelines.speedup.model import is_local, speedup_rows
 from pipelines.speedup.outlook import write_outlook
+from pipelines.speedup.run_traces import traces_of
 from pipelines.tracking import Tracker
-from pipelines.tracking.vocabulary import SPEEDUP_METRICS, chosen, distributed_run, predicted_metrics
+from pipelines.tracking.vocabulary import SPEEDUP_METRICS, chosen, distributed_run, link_metrics
 
 DISTRIBUTED_VALUES = ("test_accuracy", "test_loss", "train_loss", "wire_bytes_per_step")
 SPEEDUP_VALUES = ("acceleration_ratio", "acceleration_over_reference", "step_seconds")
@@ -26,6 +28,9 @@ def analyse(
 ) -> list[Row]:
     """Collect `results`/distributed/MODEL-METHOD.json, write the tables and figures, return the speed-up rows.
 
+    Cells that `results`/slow_link.json has measured are not predicted. Predictions start from the traces that the
+    runs have recorded (`results`/traces).
+
     Writes in `results`: distributed.json and speedup.json (lists of flat rows), distributed.metrics.json and
     speedup.metrics.json (nested, for `dvc metrics`), the figures step_parts, acceleration_by_link and
     distributed_curves (png), and what `write_outlook` writes.
@@ -35,10 +40,12 @@ def analyse(
         for model in models
         for method in methods
     ]
-    rows = speedup_rows(runs, config, LinkModel())
+    on_links = read_json(results / "slow_link.json")["rows"]
+    traces = traces_of(runs, results)
+    rows = speedup_rows(runs, config, LinkModel(traces), on_links, load_calibration().error_of)
     write_json(results / "distributed.json", runs)
     write_json(results / "speedup.json", rows)
-    measured = [row for row in rows if row["source"] == "measured"]
+    measured = [row for row in rows if is_local(row)]
     write_json(results / "distributed.metrics.json", nested(runs, ("model", "method"), DISTRIBUTED_VALUES))
     write_json(results / "speedup.metrics.json", nested(measured, ("model", "method"), SPEEDUP_VALUES))
     names = ("step_parts", "acceleration_by_link", "distributed_curves")
@@ -47,7 +54,7 @@ def analyse(
     draw_acceleration_by_link(rows, figures[1])
     histories = _histories(models, methods, results)
     draw_training_curves(histories, figures[2])
-    figures += write_outlook(runs, measured, config.links_mbit_per_second, results)
+    figures += write_outlook(runs, traces, measured, config.links_mbit_per_second, results)
     for figure in figures:
         tracker.log_figure(figure)
     _log(runs, rows, histories, tracker)
@@ -63,8 +70,7 @@ def _log(
         metrics: dict[str, float] = {}
         for row in rows:
             if (row["model"], row["method"]) == cell:
-                measured = row["source"] == "measured"
-                metrics |= chosen(row, SPEEDUP_METRICS) if measured else predicted_metrics(row)
+                metrics |= chosen(row, SPEEDUP_METRICS) if is_local(row) else link_metrics(row)
         tracker.run_of(distributed_run(run, histories[cell])).log_metrics(metrics)
 
 

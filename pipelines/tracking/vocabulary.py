@@ -72,8 +72,8 @@ SPEEDUP_METRICS = {
 }
 """Field of a measured row of speedup.json: metric of the method's run."""
 
-PREDICTED_METRICS = {"acceleration_ratio": "acceleration", "step_seconds": "step_seconds"}
-"""Field of a predicted row of speedup.json: metric `predicted/NAME_LINK`, see `predicted_metrics`."""
+LINK_METRICS = {"acceleration_ratio": "acceleration", "step_seconds": "step_seconds"}
+"""Field of a row of speedup.json for a slower link: metric `predicted/NAME_LINK`, see `link_metrics`."""
 
 # Bits of a value on the wire where the strategy fixes them; elsewhere they are a parameter or vary.
 _FIXED_BITS = {"sdp": 32, "sdp_fp16": 16, "ssp": 32}
@@ -106,11 +106,17 @@ def chosen(row: Row, names: Mapping[str, str]) -> dict[str, float]:
     return {metric: float(row[key]) for key, metric in names.items() if row.get(key) is not None}
 
 
-def predicted_metrics(row: Row) -> dict[str, float]:
-    """Return the metrics of a predicted row of speedup.json, such as `predicted/acceleration_100mbit`."""
-    return {
-        f"predicted/{name}_{row['link']}": value for name, value in chosen(row, PREDICTED_METRICS).items()
+def link_metrics(row: Row) -> dict[str, float]:
+    """Return the metrics of a row of speedup.json for a slower link, such as `predicted/acceleration_100mbit`.
+
+    Where the link was measured there are both, `measured/...` as well.
+    """
+    named = {
+        f"predicted/{name}_{row['link']}": row.get(f"predicted_{key}") for key, name in LINK_METRICS.items()
     }
+    if row["source"] == "measured":
+        named |= {f"measured/{name}_{row['link']}": row.get(key) for key, name in LINK_METRICS.items()}
+    return {name: float(value) for name, value in named.items() if value is not None}
 
 
 def training_params(row: Row) -> dict[str, Any]:

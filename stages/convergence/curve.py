@@ -1,4 +1,4 @@
-"""Stage curve@(METHOD, WORKERS): train a small model by one method; loss and accuracy after every epoch.
+"""Stage curve@(METHOD, WORKERS): train a small model, or `--model`, by one method; loss and accuracy by epoch.
 
 Two workers run on Horovod, more on the virtual cluster of this process.
 """
@@ -14,9 +14,11 @@ def main() -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--method", default="gq8", help="key of the section methods (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="number of workers (default: %(default)s)")
+    parser.add_argument("--model", help="registered model name (default: convergence.model)")
     add_params(parser)
     arguments = parser.parse_args()
-    run(curve_job(arguments.method, arguments.workers, arguments.params), own_program())
+    job = curve_job(arguments.method, arguments.workers, arguments.params, arguments.model)
+    run(job, own_program())
 
 
 if __name__ == "__main__":

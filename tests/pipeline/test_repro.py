@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pipelines.config import load_yaml
+from pipelines.preflight.machine import cluster_problem
 from tests.pipeline.workspace import Workspace, stages_run
 
 DEPTH = 10  # BC form: 2 * 3 layers + 4, one layer a block
@@ -14,6 +15,7 @@ STAGES = [
     f"train@{DEPTH}",
     "baseline@resnet18",
     *(f"distributed@densenet{DEPTH}-{method}" for method in METHODS),
+    "slow_link",
     "evaluate",
     "speedup",
     "report",
@@ -36,6 +38,11 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         distributed__epochs=2,
         distributed__warmup_steps=2,
         distributed__local_steps=2,
+        slow_link__models=[f"densenet{DEPTH}"],
+        slow_link__methods=METHODS,
+        slow_link__warmup_steps=1,
+        slow_link__rounds=1,
+        slow_link__steps_per_round=1,
         evaluate__latency_repeats=5,
         evaluate__bootstrap_samples=50,
     )
@@ -59,6 +66,24 @@ def test_all_rows_are_there(workspace: Workspace) -> None:
     assert quantized["encode_seconds_median"] > 0
     speedup = workspace.json("results/speedup.json")
     assert {row["source"] for row in speedup} == {"measured", "predicted"}
+
+
+def test_the_slow_link_is_measured_where_this_machine_can_emulate_one(workspace: Workspace) -> None:
+    on_link = [row for row in workspace.json("results/speedup.json") if row["link"] == "100mbit"]
+    found = workspace.json("results/slow_link.json")
+    possible = cluster_problem() is None
+    assert found["measured"] == possible
+    assert {row["source"] for row in on_link} == {"measured" if possible else "predicted"}
+    assert [row["method"] for row in on_link] == METHODS
+    if possible:
+        plain, quantized = on_link
+        # Their wire's time alone: 8 bits a byte at 100 Mbit/s, but for the bucket that passes at once.
+        assert plain["step_seconds"] > 0.9 * 8 * plain["sent_bytes_per_step"] / 100e6
+        assert plain["predicted_step_seconds"] > 0
+        assert quantized["acceleration_over_reference"] == plain["step_seconds"] / quantized["step_seconds"]
+    else:
+        page = (workspace.folder / "results/report.html").read_text(encoding="utf-8")
+        assert "No slow link was measured here" in page
 
 
 def test_a_second_repro_does_nothing(workspace: Workspace) -> None:

@@ -11,11 +11,14 @@ from pipelines.config.show import show
 from pipelines.data.config import PrepareConfig
 from pipelines.errors import UserError
 from pipelines.experiments.convergence.config import PARITY_WORKERS, ConvergenceConfig, ParitySet
+from pipelines.models import find_factory
 from pipelines.training.config import RecipeConfig
 from pipelines.training.sections import TrainingJob, linear_rate, shared_sections
 
 RESULTS = Path("results/convergence")
 CURVES = RESULTS / "runs"
+OTHER_MODELS = RESULTS / "models"
+"""Curves of other models than the section's: what a target accuracy costs follows from them."""
 PARITY = RESULTS / "parity"
 PARTS = Path("checkpoints/convergence")
 
@@ -64,12 +67,16 @@ class ConvergenceJob(TrainingJob):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def curve_job(method: str, workers: int, params: Path) -> ConvergenceJob:
-    """Return the job of a curve: one seed, on the data that `prepare` writes.
+def curve_job(method: str, workers: int, params: Path, model: str | None = None) -> ConvergenceJob:
+    """Return the job of a curve: one seed, on the data that `prepare` writes, of `model` or that of the section.
 
-    Raises UserError for workers that do not share a batch equally.
+    Raises UserError for an unknown model and for workers that do not share a batch equally.
     """
     config = load_section(ConvergenceConfig, "convergence", params)
+    name, folder = f"{method}-{workers}", CURVES
+    if model is not None:
+        find_factory(model)  # also: an unknown name would be one of a file
+        name, folder = f"{model}-{name}", OTHER_MODELS
     size = config.global_batch_size
     if not 2 <= workers <= size or size % workers:
         raise UserError(
@@ -77,15 +84,15 @@ def curve_job(method: str, workers: int, params: Path) -> ConvergenceJob:
             f"convergence.global_batch_size, {size}"
         )
     return ConvergenceJob(
-        name=f"{method}-{workers}",
-        model=config.model,
+        name=name,
+        model=model or config.model,
         method=method,
         workers=workers,
         seeds=(1,),
         global_batch_size=config.global_batch_size,
         epochs=config.epochs,
         scores_every_epoch=True,
-        result_file=CURVES / f"{method}-{workers}.json",
+        result_file=folder / f"{name}.json",
         params=params,
         **shared_sections(params),
     )

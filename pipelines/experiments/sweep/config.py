@@ -1,4 +1,4 @@
-"""Parameters of the sweep: section `sweep` of params.yaml."""
+"""Parameters of the sweep and of measurements like it: sections `sweep`, `more_workers`, `slow_link`."""
 
 import os
 from dataclasses import dataclass
@@ -7,13 +7,14 @@ from pipelines.cluster.spec import MAX_NODES, UNSHAPED, parse_rate
 from pipelines.config import different, number, require, whole
 from pipelines.config.validate import MOST_BATCH, MOST_SECONDS, MOST_STEPS, MOST_THREADS
 from pipelines.errors import UserError
+from pipelines.parallel.config import DistributedConfig
 
 MOST_CYCLE = 10_000.0  # milliseconds: a step would take longer than any that is worth timing
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
-    """Which steps are timed, on which links; section `sweep`."""
+    """Which steps are timed, on which links; sections `sweep` and `more_workers`."""
 
     models: tuple[str, ...]
     """Models to time, by registered name; the first matrix axis of the sweep's DVC stage."""
@@ -73,6 +74,62 @@ class SweepConfig:
     def methods_of(self, workers: int) -> tuple[str, ...]:
         """Return the methods that are timed with so many workers."""
         return self.oversubscribed_methods if self.oversubscribed(workers) else self.methods
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowLinkConfig:
+    """What is measured on which emulated link; section `slow_link`. Workers and batches are those of `distributed`."""
+
+    models: tuple[str, ...]
+    """Models to time, those of them that `distributed.models` names as well; may be empty."""
+    methods: tuple[str, ...]
+    """Methods to time, those of them that `distributed.methods` names as well."""
+    links: tuple[str, ...]
+    """Rates of the nodes' links as tc writes them (`100mbit`)."""
+    warmup_steps: int
+    """Steps of every method before the clock starts."""
+    rounds: int
+    """Blocks of every method, which take turns."""
+    steps_per_round: int
+    """Steps in a block."""
+    cycle_milliseconds: float
+    """Period of Horovod's negotiation."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges; raises FieldError."""
+        different(self, "models")
+        different(self, "methods", "links", least=1)
+        for link in self.links:
+            shaped = link != UNSHAPED and is_link(link)
+            require(shaped, "links", link, "1mbit to 100gbit (`100mbit`, `2.5gbit`)")
+        whole(self, "warmup_steps", "rounds", "steps_per_round", most=MOST_STEPS)
+        number(self, "cycle_milliseconds", above=0.0, most=MOST_CYCLE)
+
+    def sweep_of(self, distributed: DistributedConfig) -> SweepConfig:
+        """Return the sweep of those models and methods that the distributed runs have, or raise UserError."""
+        models = tuple(name for name in self.models if name in distributed.models)
+        methods = tuple(name for name in self.methods if name in distributed.methods)
+        for key, mine, kept in (("models", self.models, models), ("methods", self.methods, methods)):
+            if not kept:
+                raise UserError(f"none of slow_link.{key} {list(mine)} is one of distributed.{key}")
+        if distributed.hosts is not None:
+            raise UserError("distributed.hosts names other machines, and emulated nodes are on this one")
+        return SweepConfig(
+            models=models,
+            links=self.links,
+            methods=methods,
+            workers=(distributed.workers,),
+            oversubscribed_methods=methods,
+            batch_size=distributed.batch_size,
+            warmup_steps=self.warmup_steps,
+            rounds=self.rounds,
+            min_seconds=0.0,
+            policy_seconds=0.0,
+            steps_per_round=self.steps_per_round,
+            threads_per_worker=distributed.threads_per_worker,
+            cycle_milliseconds=self.cycle_milliseconds,
+            oversubscribed_cycle_milliseconds=self.cycle_milliseconds,
+        )
 
 
 def is_link(link: str) -> bool:

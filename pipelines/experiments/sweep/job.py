@@ -24,6 +24,8 @@ class SweepJob(TrainingJob):
     model: str
     link: str
     sweep: SweepConfig
+    section: str = "sweep"
+    """Key of the section that `sweep` comes from; files of the job lie in folders of this name."""
 
     @property
     def name(self) -> str:
@@ -33,11 +35,11 @@ class SweepJob(TrainingJob):
     @property
     def result_file(self) -> Path:
         """JSON file of the job's rows."""
-        return CELLS / f"{self.name}.json"
+        return Path("results") / self.section / "cells" / f"{self.name}.json"
 
     def part_file(self, workers: int) -> Path:
         """JSON file in which the run with `workers` workers leaves its rows."""
-        return Path("checkpoints/sweep") / f"{self.name}-{workers}.json"
+        return Path("checkpoints") / self.section / f"{self.name}-{workers}.json"
 
     def shuffled(self, items: Sequence[Item], workers: int, turn: int) -> list[Item]:
         """Return `items` in an order of their own for each model, link, number of workers and turn.
@@ -47,7 +49,8 @@ class SweepJob(TrainingJob):
         return random.Random(f"{self.name} {workers} {turn}").sample(items, len(items))
 
 
-def load_job(model: str, link: str, params: Path) -> SweepJob:
-    """Read the measurements of `model` on `link` from `params`; UserError on every value that is not allowed."""
-    sweep = load_section(SweepConfig, "sweep", params)
-    return SweepJob(model=model, link=link, sweep=sweep, params=params, **shared_sections(params))
+def load_job(model: str, link: str, params: Path, section: str = "sweep") -> SweepJob:
+    """Read the measurements of `model` on `link` from a section of `params`; UserError on every value not allowed."""
+    sweep = load_section(SweepConfig, section, params)
+    shared = shared_sections(params)
+    return SweepJob(model=model, link=link, sweep=sweep, section=section, params=params, **shared)

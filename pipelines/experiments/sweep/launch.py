@@ -35,7 +35,12 @@ def run(job: SweepJob, program: Sequence[str]) -> None:
 
 
 def launch(job: SweepJob, program: Sequence[str]) -> None:
-    """Time `job` with every number of workers and write all rows to `job.result_file`.
+    """Write the rows of `measure` to `job.result_file`."""
+    write_json(job.result_file, measure(job, program))
+
+
+def measure(job: SweepJob, program: Sequence[str]) -> list[Row]:
+    """Time `job` with every number of workers and return all rows.
 
     `program` is the command line of a worker. Raises UserError where this machine can emulate no cluster, or
     with the line of the worker that failed.
@@ -49,7 +54,7 @@ def launch(job: SweepJob, program: Sequence[str]) -> None:
         part = read_json(job.part_file(workers))
         # One worker alone is timed in every run; the first, least crowded one counts.
         rows += [row for row in part if row["method"] != ALONE or not rows]
-    write_json(job.result_file, rows)
+    return rows
 
 
 def timed_workers(job: SweepJob) -> list[int]:
@@ -60,11 +65,12 @@ def timed_workers(job: SweepJob) -> list[int]:
     workers = list(job.sweep.workers)
     timed = [number for number in workers if job.sweep.methods_of(number)]
     why = (
-        f"more threads than this machine's {os.cpu_count()} cores, and sweep.oversubscribed_methods is empty"
+        f"more threads than this machine's {os.cpu_count()} cores, and "
+        f"{job.section}.oversubscribed_methods is empty"
     )
     if not timed:
         raise UserError(
-            f"sweep.workers: {workers} leave nothing to time: {why}; name methods there or fewer workers"
+            f"{job.section}.workers: {workers} leave nothing to time: {why}; name methods there or fewer workers"
         )
     for number in workers:
         if number not in timed:

@@ -1,6 +1,7 @@
 """One worker (Horovod rank) of the sweep: all methods take turns in one process."""
 
 import math
+import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ def run_worker(job: SweepJob) -> None:
             "oversubscribed": job.sweep.oversubscribed(hvd.size()),
             "batch_size_per_worker": job.sweep.batch_size,
             "threads_per_worker": job.sweep.threads_per_worker,
+            "cores": os.cpu_count(),
             "gradient_bytes": sum(p.numel() * p.element_size() for p in gradients),
             "seed": job.recipe.seed,
             **provenance("cpu"),

@@ -13,7 +13,7 @@ from pipelines.tracking import TrackingConfig
 from pipelines.training.config import RecipeConfig
 from pipelines.training.sections import TrainingJob, linear_rate, shared_sections
 
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 """Raised when a worker saves other things than before: a run of the older form starts anew."""
 
 
@@ -47,6 +47,16 @@ class Job(TrainingJob):
     def history_file(self) -> Path:
         """CSV file with a row per epoch, for the loss curves."""
         return Path("results/distributed") / f"{self.name}.csv"
+
+    @property
+    def trace_file(self) -> Path:
+        """JSON file with what the parts of a step and the method's codec cost, for the simulator."""
+        return Path("results/traces") / f"{self.name}.json"
+
+    @property
+    def chrome_file(self) -> Path:
+        """The same in Chrome's trace event format, for ui.perfetto.dev."""
+        return Path("results/traces") / f"{self.name}.chrome.json"
 
     def recipe_for(self, num_workers: int) -> RecipeConfig:
         """Return the recipe of the run: its epochs and batch size a worker, the rate linear in the global batch."""

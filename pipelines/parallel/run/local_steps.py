@@ -6,15 +6,16 @@ import horovod.torch as hvd
 import torch
 from torch import nn
 
-from pipelines.parallel.metering.metered import seconds_now
-from pipelines.training import RecipeConfig, build_optimizer, compute_gradients
+from pipelines.parallel.traces.recorder import StepRecorder
+from pipelines.training import RecipeConfig, build_optimizer
 
 
 class LocalReference:
     """Times steps of a copy of the model on one batch, on all workers at once, between the training steps.
 
     Spread over the run they see the same machine as the training steps do: a drift hits both alike. The
-    training itself does not notice them: the copy has its own parameters and optimizer.
+    training itself does not notice them: the copy has its own parameters and optimizer. Their parts, tensor by
+    tensor, make the run's trace.
     """
 
     def __init__(
@@ -28,25 +29,22 @@ class LocalReference:
         total: int,
     ) -> None:
         """Plan `num_steps` timed steps (fewer in a shorter run) between the training steps `first` and `total`."""
-        self.model = copy.deepcopy(model).train()
-        self.optimizer = build_optimizer(self.model, recipe)
+        replica = copy.deepcopy(model).train()
+        self.recorder = StepRecorder(replica, build_optimizer(replica, recipe))
         self.images, self.labels = batch
-        self.seconds: list[float] = []
         spacing = max(1, (total - first) // num_steps)
         self.planned = set(range(first, total, spacing))
-        self._time_step()  # allocations and caches, not kept
+        self.recorder.step(*batch)  # allocations and caches, not kept
 
     def maybe_step(self, training_step: int) -> float:
         """Time a step if one is planned before `training_step` (from 0); return the seconds spent, 0 if none."""
         if training_step not in self.planned:
             return 0.0
         hvd.barrier()
-        seconds = self._time_step()
-        self.seconds.append(seconds)
-        return seconds
+        self.recorder.samples.append(self.recorder.step(self.images, self.labels))
+        return self.seconds[-1]
 
-    def _time_step(self) -> float:
-        start = seconds_now(self.images.device)
-        compute_gradients(self.model, self.optimizer, self.images, self.labels)
-        self.optimizer.step()
-        return seconds_now(self.images.device) - start
+    @property
+    def seconds(self) -> list[float]:
+        """Seconds of each timed step."""
+        return [forward + backward + update for *_, forward, backward, update in self.recorder.samples]

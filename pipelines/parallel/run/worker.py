@@ -15,6 +15,7 @@ from pipelines.parallel.run.job import Job
 from pipelines.parallel.run.local_steps import LocalReference
 from pipelines.parallel.run.progress import report_progress
 from pipelines.parallel.run.row import result_row
+from pipelines.parallel.run.traces import write_traces
 from pipelines.parallel.step import parallel_step
 from pipelines.parallel.strategies import build_strategy
 from pipelines.results import write_csv, write_json
@@ -84,7 +85,7 @@ class Worker:
         self.history = payload["history"]
         self.steps = [StepTimes(*step) for step in payload["steps"]]
         self.bytes = payload["bytes"]
-        self.reference.seconds = payload["local_seconds"]
+        self.reference.recorder.samples = payload["local_samples"]
 
     def save(self) -> None:
         """Write this rank's checkpoint of the finished epoch."""
@@ -97,7 +98,7 @@ class Worker:
             "history": self.history,
             "steps": [tuple(asdict(step).values()) for step in self.steps],
             "bytes": self.bytes,
-            "local_seconds": self.reference.seconds,
+            "local_samples": self.reference.recorder.samples,
         }
         checkpoint.save(self.job.checkpoint_folder, self.epoch, payload)
 
@@ -159,7 +160,7 @@ class Worker:
 def run_worker(job: Job) -> None:
     """Train `job` on this Horovod rank; rank 0 writes the row, the history and the final weights.
 
-    Writes `job.result_file`, `job.history_file` and `job.checkpoint_folder`/model.pt.
+    Writes `job.result_file`, `job.history_file`, the traces and `job.checkpoint_folder`/model.pt.
     """
     hvd.init()
     worker = Worker(job)
@@ -216,9 +217,11 @@ def _run(worker: Worker, tracker: Tracker) -> None:
         raise RuntimeError(f"{job.name}: the workers' parameters differ after a synchronous run")
     row = result_row(worker, identical)
     if worker.rank == 0:
+        write_traces(worker)
         write_json(job.result_file, row)
         write_csv(job.history_file, worker.history)
         tracker.log_history(worker.history)
         tracker.log_params(distributed_run(row).params)
         tracker.log_metrics(chosen(row, DISTRIBUTED_METRICS))
+    # Its barrier is where the others wait while rank 0 records what the codec costs.
     checkpoint.finish(job.checkpoint_folder, worker.model.state_dict())

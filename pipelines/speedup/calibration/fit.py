@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from pipelines.parallel.traces.trace import Trace
 from pipelines.speedup.calibration.cells import Cell
 from pipelines.speedup.calibration.prediction import CellPredictor
 from pipelines.speedup.simulator import IDEAL, Machine
-from pipelines.speedup.trace import Trace
 
 DIFFERENCE = 1e-4
 """Step of the numeric derivative, in the unit interval that every parameter is mapped to."""
@@ -66,7 +66,7 @@ def machine_of(units: NDArray[np.float64]) -> Machine:
 
 def fit(
     cells: Sequence[Cell],
-    traces: Mapping[str, Trace],
+    traces: Mapping[tuple[str, int], Trace],
     entries: Mapping[str, Mapping[str, object]],
 ) -> Machine:
     """Return the machine whose predictions of `cells` are closest, by the logarithm of predicted over measured.

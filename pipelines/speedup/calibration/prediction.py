@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from pipelines.parallel.patterns import Number, Pattern
 from pipelines.parallel.strategies import strategy_of
 from pipelines.parallel.strategy import Strategy
+from pipelines.parallel.traces.trace import FREE, Codec, Trace
 from pipelines.speedup.calibration.cells import LATENCY_SECONDS, Cell
 from pipelines.speedup.simulator import Machine, Network, Program, build_program, simulate
 from pipelines.speedup.simulator.network import Values
-from pipelines.speedup.trace import FREE, Codec, Trace
 
 BLOCK_STEPS = 4
 """Steps of a block of the sweep, at whose end all is applied: `sweep.steps_per_round`."""
@@ -56,23 +56,23 @@ class CellPredictor:
 
     Args:
         cells: what is to be predicted.
-        traces: by model.
+        traces: by model and batch size.
         entries: of the section `methods`, by method.
     """
 
     def __init__(
         self,
         cells: Sequence[Cell],
-        traces: Mapping[str, Trace],
+        traces: Mapping[tuple[str, int], Trace],
         entries: Mapping[str, Mapping[str, object]],
     ) -> None:
         self.cells, self.traces = list(cells), traces
-        groups: dict[tuple[str, str, int], list[int]] = {}
+        groups: dict[tuple[tuple[str, int], str, int], list[int]] = {}
         for number, cell in enumerate(cells):
-            groups.setdefault((cell.model, cell.method, cell.workers), []).append(number)
+            groups.setdefault((cell.traced, cell.method, cell.workers), []).append(number)
         self._groups = [
-            (members, programs_of(traces[model], method, entries[method], workers))
-            for (model, method, workers), members in groups.items()
+            (members, programs_of(traces[traced], method, entries[method], workers))
+            for (traced, method, workers), members in groups.items()
         ]
 
     def predict(self, machine: Machine) -> NDArray[np.float64]:
@@ -100,12 +100,13 @@ class CellPredictor:
             return np.repeat(np.broadcast_to(value, (machines, 1)), len(cells), axis=0)
 
         repeated = Machine(**{key: of_machines(value) for key, value in vars(machine).items()})
+        repeated = repeated.crowded(of_cells([cell.crowding for cell in cells]))
         network = Network(
             workers=cells[0].workers,
             bandwidth=of_cells([cell.bandwidth for cell in cells]),
             latency=LATENCY_SECONDS,
         )
-        recorded = self.traces[cells[0].model].step_seconds
+        recorded = self.traces[cells[0].traced].step_seconds
         seconds = simulate(
             program,
             network,

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.parallel.traces.trace import Trace
 from pipelines.results import Row, read_json
-from pipelines.speedup.compact import write_compact_json
+from pipelines.results.compact import write_compact_json
 from pipelines.speedup.simulator import Machine
-from pipelines.speedup.trace import Trace
 
 DATA = Path(__file__).parents[1] / "data"
 """Committed with the code: a prediction needs no measurement of its own."""
 ALL = "all"
 """Key of the error over all methods."""
+MORE_WORKERS = DATA / "more_workers.json"
+"""Measured rows of more than two workers, as of a sweep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,4 +60,16 @@ def load_trace(model: str, folder: Path = DATA) -> Trace:
     known = traced_models(folder)
     if model not in known:
         raise UserError(f"model {model!r} has no trace; allowed: {', '.join(known)}")
-    return Trace.read(folder / "traces" / f"{model}.json")
+    return Trace.read(trace_file(model, folder))
+
+
+def trace_file(model: str, folder: Path = DATA, batch_size: int | None = None) -> Path:
+    """Return the file of the committed trace of a model; `batch_size`: of cells with another one than the sweep's."""
+    other = "" if batch_size is None else f"batch{batch_size}"
+    return folder / "traces" / other / f"{model}.json"
+
+
+def load_cell_trace(model: str, batch_size: int, folder: Path = DATA) -> Trace:
+    """Read the trace of cells with this batch size; UserError where it is missing."""
+    usual = load_trace(model, folder)
+    return usual if usual.batch_size == batch_size else Trace.read(trace_file(model, folder, batch_size))

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.parallel.traces.trace import Trace
 from pipelines.results import Row
 from pipelines.speedup.calibration.cells import Cell
 from pipelines.speedup.calibration.fit import fit
 from pipelines.speedup.calibration.prediction import CellPredictor
-from pipelines.speedup.trace import Trace
 
+FITTED_WORKERS = 2
 LEFT_OUT = ("link", "model")
 """Fields of a cell by which cells are left out together."""
 
@@ -44,29 +45,34 @@ class Prediction:
 
 
 def fitted_cells(cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells that a fit may use: without those where the scheduler decides, and without `auto`.
+    """Return the cells that a fit may use: those of two workers, without `auto`.
 
-    What `auto` does follows from the other methods; its cells judge the fit and do not shape it.
+    More workers judge how far the fit carries, and where they fill the cores the scheduler decides. What `auto` does
+    follows from the other methods; its cells judge the fit and do not shape it.
     """
-    return [cell for cell in cells if not cell.oversubscribed and cell.method != "auto"]
+    return [
+        cell
+        for cell in cells
+        if cell.workers == FITTED_WORKERS and not cell.oversubscribed and cell.method != "auto"
+    ]
 
 
 def validate(
     cells: Sequence[Cell],
-    traces: Mapping[str, Trace],
+    traces: Mapping[tuple[str, int], Trace],
     entries: Mapping[str, Mapping[str, object]],
 ) -> list[Prediction]:
-    """Return a prediction of every cell for each field of `LEFT_OUT`; cells of crowded cores by one fit of the rest."""
-    usual = [cell for cell in cells if not cell.oversubscribed]
-    crowded = [cell for cell in cells if cell.oversubscribed]
+    """Return a prediction of every cell of two workers for each field of `LEFT_OUT`, and one of all cells of more."""
+    usual = [cell for cell in cells if cell.workers == FITTED_WORKERS and not cell.oversubscribed]
+    others = [cell for cell in cells if cell not in usual]
     predictions = []
     for field in LEFT_OUT:
         for value in dict.fromkeys(getattr(cell, field) for cell in usual):
             test = [cell for cell in usual if getattr(cell, field) == value]
             train = [cell for cell in fitted_cells(usual) if getattr(cell, field) != value]
             predictions += _predictions(train, test, field, traces, entries)
-    if crowded:
-        predictions += _predictions(fitted_cells(usual), crowded, "workers", traces, entries)
+    if others:
+        predictions += _predictions(fitted_cells(usual), others, "workers", traces, entries)
     return predictions
 
 
@@ -74,7 +80,7 @@ def _predictions(
     train: Sequence[Cell],
     test: Sequence[Cell],
     left_out: str,
-    traces: Mapping[str, Trace],
+    traces: Mapping[tuple[str, int], Trace],
     entries: Mapping[str, Mapping[str, object]],
 ) -> list[Prediction]:
     machine = fit(train, traces, entries)
@@ -91,7 +97,7 @@ def mean_error(predictions: Sequence[Prediction]) -> float:
 
 
 def errors_by_method(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Return the mean absolute percentage error of each method over all folds of two workers, as a share."""
+    """Return the mean absolute percentage error of each method over all cells but those of full cores, as a share."""
     methods = dict.fromkeys(each.cell.method for each in predictions)
     usual = [each for each in predictions if not each.cell.oversubscribed]
     return {method: mean_error([each for each in usual if each.cell.method == method]) for method in methods}

@@ -1,9 +1,21 @@
 """What host and communication library cost beside the wire: the free parameters of the model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipelines.parallel.patterns import Number
 from pipelines.speedup.simulator.network import Values
+
+PROCESSOR_TIMES = (
+    "message_seconds",
+    "fp32_seconds_per_byte",
+    "fp16_seconds_per_byte",
+    "int32_seconds_per_byte",
+    "bytes_seconds_per_byte",
+    "tensor_seconds",
+    "hook_seconds",
+    "view_seconds_per_byte",
+)
+"""Fields of `Machine` that a core spends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +57,14 @@ class Machine:
     """Share of its speed that the library keeps while the worker computes: below 1 where they share cores."""
     straggler_sigma: Values
     """Standard deviation of the logarithm of a worker's slow-down from step to step."""
+
+    def crowded(self, factor: Values) -> "Machine":
+        """Return the machine whose cores are shared by so many times as many threads.
+
+        Its processor times are that much longer. Codecs and computing are a program's, and are not the machine's.
+        """
+        times = {key: factor * getattr(self, key) for key in PROCESSOR_TIMES}
+        return replace(self, **times)
 
     def seconds_per_byte(self, number: Number) -> Values:
         """Return the processor time for each byte sent of such a message."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.parallel.patterns import FLOAT_BYTES, Apply, Exchange, Pattern, Start, numel
-from pipelines.speedup.trace import Codec, Trace
+from pipelines.parallel.traces.trace import Codec, Trace, fill_times
 
 OVERHEAD_VALUES = 20_000
 """Coding an exchange costs as much as so many further values: some 0.1 ms of calls, 5 ns a value."""
@@ -54,15 +54,6 @@ def build_program(pattern: Pattern, trace: Trace, codec: Codec, workers: int) ->
         decode=tuple(share * decode for share in shares),
         num_bytes=tuple(FLOAT_BYTES * values for values in sizes),
     )
-
-
-def fill_times(pattern: Pattern, trace: Trace) -> list[float]:
-    """Return when each exchange has all its gradients, and those before it are started, from the backward's start."""
-    times = [max((trace.ready_seconds[n] for n in each.tensors), default=0.0) for each in pattern.exchanges]
-    if not pattern.one_message_a_tensor:
-        for number in range(1, len(times)):
-            times[number] = max(times[number], times[number - 1])
-    return times
 
 
 def fill_order(pattern: Pattern, trace: Trace) -> tuple[tuple[float, int], ...]:

@@ -3,6 +3,7 @@
 Started by test_worker.py through horovodrun in an empty folder; any rank's failure fails the launch.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -18,7 +19,9 @@ from pipelines.parallel import DistributedConfig, Job
 from pipelines.parallel.metering.step_times import as_array
 from pipelines.parallel.run import checkpoint
 from pipelines.parallel.run.replicas import parameter_digest, replicas_identical
+from pipelines.parallel.run.traces import write_traces
 from pipelines.parallel.run.worker import Worker, result_row
+from pipelines.parallel.traces.trace import Trace
 from pipelines.tracking import TrackingConfig
 from pipelines.training.config import RecipeConfig
 from tests.damage import flip_byte
@@ -67,6 +70,7 @@ def check_method(job: Job) -> None:
     resumed.resume()
     assert resumed.epoch == 1
     assert len(resumed.steps) == len(again.steps)
+    assert resumed.reference.seconds == again.reference.seconds, "the timed steps of the first part are lost"
     assert train_epochs(resumed, 1) == losses[1:], "the resumed run went another way"
     assert parameter_digest(resumed.model) == expected, "the resumed weights differ"
     if job.method.startswith("gq"):
@@ -134,6 +138,30 @@ def check_finish(job: Job) -> None:
     assert [path.name for path in job.checkpoint_folder.iterdir()] == ["model.pt"]
 
 
+def check_traces(params: Path) -> None:
+    """Rank 0 alone records what the run's steps and its codec cost; the other does nothing and waits for nothing."""
+    for method in ("gq8_bucketed", "topk"):
+        job = make_job(method, params)
+        worker = Worker(job)
+        worker.history.append(worker.train_epoch())
+        before = parameter_digest(worker.model)
+        if hvd.rank() == 0:
+            write_traces(worker)
+            trace = Trace.read(job.trace_file)
+            # The parts' lower quartiles: of one timed step, that step.
+            assert abs(trace.step_seconds - worker.reference.seconds[0]) < 1e-6
+            assert [name for name, _ in trace.tensors] == [
+                name for name, _ in worker.model.named_parameters()
+            ]
+            assert trace.batch_size == job.distributed.batch_size
+            assert trace.codecs[method].encode_seconds(2) > 0 < trace.codecs[method].decode_seconds(2)
+            events = json.loads(job.chrome_file.read_text())["traceEvents"]
+            assert {"forward", "backward", "update", "encode", "decode"} <= {
+                event["name"] for event in events
+            }
+        assert parameter_digest(worker.model) == before, "recording trains the model"
+
+
 def main() -> None:
     params = Path(sys.argv[1])
     os.chdir(params.parent)
@@ -147,6 +175,7 @@ def main() -> None:
     check_common_epoch(make_job("gq4", params))
     check_damage(make_job("gq4", params))
     check_finish(make_job("gq4", params))
+    check_traces(params)
     hvd.shutdown()
 
 

@@ -130,6 +130,7 @@ HOSTILE = [
 COMMANDS = [
     ["baseline", "--model"],
     ["convergence.curve", "--method"],
+    ["convergence.curve", "--model"],
     ["convergence.parity", "--data"],
     ["convergence.prepare", "--data"],
     ["distributed", "--model"],

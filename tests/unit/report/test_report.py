@@ -60,6 +60,7 @@ def results(tmp_path: Path) -> Path:
     write_json(tmp_path / "recognition_pairs.json", [pair])
     write_json(tmp_path / "distributed.json", distributed)
     write_json(tmp_path / "speedup.json", speedup)
+    write_json(tmp_path / "slow_link.json", {"measured": False, "reason": "no bridges here", "rows": []})
     write_json(tmp_path / "prepare.json", {"name": "digits"})
     (tmp_path / "figures/recognition").mkdir(parents=True)
     for name in ("samples", "recognition/curves", "recognition/roc-vgg16_bn", "step_parts"):

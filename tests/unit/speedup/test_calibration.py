@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.speedup_model import report
+from pipelines.parallel.traces.trace import Trace
 from pipelines.speedup.calibration import Calibration, load_calibration
 from pipelines.speedup.calibration.cells import UNSHAPED_BITS, Cell, sweep_cells
 from pipelines.speedup.calibration.fit import FREE_PARAMETERS, fit, machine_of
@@ -43,11 +44,17 @@ def row(**other: Any) -> dict[str, Any]:
         "method": "sdp",
         "link": "100mbit",
         "workers": 2,
+        "batch_size_per_worker": 8,
+        "threads_per_worker": 1,
         "oversubscribed": False,
         "one_worker_step_seconds_median": 0.1,
         "step_seconds_median": 0.2,
         **other,
     }
+
+
+def traces_of(models: tuple[str, ...]) -> dict[tuple[str, int], Trace]:
+    return dict.fromkeys(((model, 8) for model in models), make_trace())
 
 
 def cells_of(machine: Machine, models: tuple[str, ...] = ("toy", "other")) -> list[Cell]:
@@ -59,7 +66,7 @@ def cells_of(machine: Machine, models: tuple[str, ...] = ("toy", "other")) -> li
         for link in LINKS
     ]
     cells = sweep_cells(rows, 5.0, 50.0)
-    steps = CellPredictor(cells, dict.fromkeys(models, make_trace()), METHODS).predict(machine)[0]
+    steps = CellPredictor(cells, traces_of(models), METHODS).predict(machine)[0]
     return [replace(cell, measured_seconds=float(step)) for cell, step in zip(cells, steps, strict=True)]
 
 
@@ -76,7 +83,7 @@ def test_cells_say_what_link_and_cycle_a_row_had() -> None:
 
 def test_a_fit_finds_the_steps_of_the_machine_that_made_them() -> None:
     cells = cells_of(TRUTH)
-    traces = dict.fromkeys(("toy", "other"), make_trace())
+    traces = traces_of(("toy", "other"))
     found = fit(cells, traces, METHODS)
     steps = CellPredictor(cells, traces, METHODS).predict(found)[0]
     errors = np.abs(steps / np.array([cell.measured_seconds for cell in cells]) - 1)
@@ -87,7 +94,7 @@ def test_a_fit_finds_the_steps_of_the_machine_that_made_them() -> None:
 
 
 def test_machines_at_once_are_those_one_by_one() -> None:
-    cells, traces = cells_of(TRUTH), dict.fromkeys(("toy", "other"), make_trace())
+    cells, traces = cells_of(TRUTH), traces_of(("toy", "other"))
     predictor = CellPredictor(cells, traces, METHODS)
     units = np.random.default_rng(0).random((3, len(FREE_PARAMETERS)))
     several = predictor.predict(machine_of(units))
@@ -108,7 +115,7 @@ def test_folds_do_not_see_what_they_predict(monkeypatch: pytest.MonkeyPatch) -> 
     crowded = replace(cells_of(TRUTH)[0], workers=4, oversubscribed=True)
     chosen = replace(cells_of(TRUTH)[0], method="auto")
     cells = [*cells_of(TRUTH), crowded, chosen]
-    predictions = validate(cells, dict.fromkeys(("toy", "other"), make_trace()), METHODS)
+    predictions = validate(cells, traces_of(("toy", "other")), METHODS)
     # Three links, two models, and one fit for the crowded cell.
     assert len(seen) == 3 + 2 + 1
     for fold, left_out in zip(seen, [*LINKS, "toy", "other"], strict=False):

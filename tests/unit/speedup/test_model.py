@@ -6,6 +6,8 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.speedup import SpeedupConfig
+from pipelines.speedup.calibration.store import load_trace
+from pipelines.speedup.link import LinkModel
 from pipelines.speedup.model import link_seconds, speedup_rows
 
 CONFIG = SpeedupConfig(reference="sdp", links_mbit_per_second=(100.0,))
@@ -75,3 +77,64 @@ def test_a_reference_that_was_not_run_is_named() -> None:
         UserError, match=r"speedup\.reference: 'sdp' was not run for densenet50; methods run: gq4"
     ):
         speedup_rows([run("gq4", 0.5, 0.05, 1.25e5)], CONFIG, None)
+
+
+def cell(method: str, step: float) -> dict[str, Any]:
+    """A cell of the stage slow_link."""
+    return {
+        "model": "densenet50",
+        "method": method,
+        "link": "100mbit",
+        "workers": 2,
+        "step_seconds_median": step,
+        "one_worker_step_seconds_median": 0.25,
+        "exposed_communication_seconds": step - 0.25,
+        "encode_seconds": 0.03,
+        "decode_seconds": 0.01,
+    }
+
+
+def test_a_cell_that_was_measured_on_a_link_keeps_its_prediction_beside_it() -> None:
+    runs = [run("sdp", 0.25, 0.05, 1.25e7), run("gq4", 0.35, 0.05, 1.25e6, encode=0.1)]
+    alone = {**cell("alone", 0.25), "workers": 1}
+    rows = speedup_rows(runs, CONFIG, None, [alone, cell("sdp", 1.5)])
+    assert [(row["method"], row["source"]) for row in rows if row["link"] == "100mbit"] == [
+        ("sdp", "measured"),
+        ("gq4", "predicted"),
+    ]
+    plain, quantized = rows[2:]
+    assert plain["step_seconds"] == 1.5
+    assert plain["predicted_step_seconds"] == pytest.approx(1.25, rel=1e-12)
+    # By the step of one worker of that very run, not of the one without a link.
+    assert plain["acceleration_ratio"] == pytest.approx(2 * 0.25 / 1.5, rel=1e-12)
+    assert plain["predicted_acceleration_ratio"] == pytest.approx(2 * 0.2 / 1.25, rel=1e-12)
+    assert plain["communication_seconds"] == pytest.approx(1.5 - 0.25 - 0.04, rel=1e-12)
+    parts = sum(plain[f"{part}_seconds"] for part in ("compute", "encode", "communication", "decode"))
+    assert parts == pytest.approx(1.5, rel=1e-12)
+    assert plain["acceleration_over_reference"] == 1.0
+    # Predictions are compared with each other: 1.25 over 0.45, not 1.5.
+    assert quantized["acceleration_over_reference"] == pytest.approx(1.25 / 0.45, rel=1e-12)
+
+
+def test_a_link_that_no_parameter_names_is_predicted_for_the_other_methods() -> None:
+    runs = [run("sdp", 0.25, 0.05, 1.25e7), run("gq4", 0.35, 0.05, 1.25e6)]
+    config = SpeedupConfig(reference="sdp", links_mbit_per_second=(1000.0,))
+    rows = speedup_rows(runs, config, None, [cell("gq4", 0.5)])
+    assert [(row["link"], row["method"], row["source"]) for row in rows[4:]] == [
+        ("100mbit", "sdp", "predicted"),
+        ("100mbit", "gq4", "measured"),
+    ]
+
+
+def test_the_error_of_a_method_stands_beside_what_the_simulator_predicts() -> None:
+    runs = [{**run("sdp", 0.25, 0.05, 1e6), "epochs": 2}]
+    errors = {"sdp": 0.1}
+    by_bytes = speedup_rows(runs, CONFIG, None, error_of=errors.get)
+    assert [row["prediction_error"] for row in by_bytes] == [None, None]
+    simulated = speedup_rows(
+        runs, CONFIG, LinkModel({"densenet50": load_trace("densenet50")}), error_of=errors.get
+    )
+    assert [(row["source"], row["prediction_error"]) for row in simulated] == [
+        ("measured", None),
+        ("predicted", 0.1),
+    ]

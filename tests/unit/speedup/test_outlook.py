@@ -9,9 +9,11 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.speedup.calibration import Calibration, load_calibration
 from pipelines.speedup.calibration.cells import UNSHAPED_BITS
+from pipelines.speedup.calibration.store import load_trace
 from pipelines.speedup.link import LinkModel
-from pipelines.speedup.outlook import FIGURES, draw_outlook, samples_per_epoch, traces_of
+from pipelines.speedup.outlook import FIGURES, draw_outlook, samples_per_epoch
 from pipelines.speedup.published import POINTS, layered_trace, multiply_adds, published_rows
+from pipelines.speedup.run_traces import traces_of
 from pipelines.speedup.scaling import WORKERS, crossover_rows, fastest_steps, scaling_rows
 from pipelines.speedup.simulator import IDEAL
 from pipelines.torchvision_compat import torchvision
@@ -94,16 +96,45 @@ def test_figures_are_written(tmp_path: Path) -> None:
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_traces_take_the_step_and_batch_of_the_runs() -> None:
-    (trace,) = traces_of([run(), run(method="topk"), run(model="unknown")])
+def test_traces_take_the_step_and_batch_of_the_runs(tmp_path: Path) -> None:
+    found = traces_of([run(), run(method="topk"), run(model="unknown")], tmp_path)
+    assert list(found) == ["densenet50"]
+    trace = found["densenet50"]
     assert (trace.model, trace.batch_size) == ("densenet50", 64)
     assert trace.step_seconds == pytest.approx(0.12)
-    assert [trace.batch_size for trace in traces_of([run(model="unknown")])] == [8, 8, 8, 8]
     assert samples_per_epoch(run()) == 16 / 2 * 2 * 64
 
 
-def test_what_a_link_adds() -> None:
-    links = LinkModel()
+def test_what_a_run_has_recorded_comes_before_the_committed_trace(tmp_path: Path) -> None:
+    committed = load_trace("densenet50")
+    own = committed.scaled_to(0.24)
+    assert own.step_seconds > committed.step_seconds
+    for method in ("sdp", "gq8_bucketed"):
+        codecs = {method: committed.codecs[method].scaled(3.0)}
+        replace(own, codecs=codecs).write(tmp_path / f"traces/densenet50-{method}.json")
+    trace = traces_of([run(), run(method="gq8_bucketed")], tmp_path)["densenet50"]
+    # The run's step of one worker, shared out as the recorded one.
+    assert trace.step_seconds == pytest.approx(0.12)
+    assert trace.codecs["gq8_bucketed"].encode_fixed == pytest.approx(
+        3 * committed.codecs["gq8_bucketed"].encode_fixed
+    )
+    # A method that was not run here: three times the committed codec, as the one that was run is.
+    assert trace.codecs["topk"].decode_fixed == pytest.approx(3 * committed.codecs["topk"].decode_fixed)
+    assert trace.codecs.keys() == committed.codecs.keys()
+
+
+def test_a_model_without_a_committed_trace_has_its_run_s(tmp_path: Path) -> None:
+    replace(TRACE, codecs={"sdp": TRACE.codecs["sdp"]}).write(tmp_path / "traces/toy-sdp.json")
+    trace = traces_of([run(model="toy")], tmp_path)["toy"]
+    assert list(trace.codecs) == ["sdp"]
+    rows = list(scaling_rows(trace, LINKS, IDEAL, 1000.0))
+    assert {row["study_method"] for row in rows} == {"SDP"}
+    (row, *_) = crossover_rows(trace, ("sdp", "topk"), (10.0,), IDEAL, lambda _: 0.1)
+    assert row["method"] == "sdp"
+
+
+def test_what_a_link_adds(tmp_path: Path) -> None:
+    links = LinkModel(traces_of([run()], tmp_path))
     slow, fast = (links.added_seconds(run(), rate) for rate in (100.0, 1000.0))
     assert slow is not None
     assert fast is not None

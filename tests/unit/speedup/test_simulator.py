@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from pipelines.errors import UserError
 from pipelines.parallel.patterns import Apply, Exchange, Message, Number, Pattern, Start, float_sum
+from pipelines.parallel.traces.trace import FREE, Codec
 from pipelines.speedup.calibration.prediction import programs_of
 from pipelines.speedup.forecast import predict_step
 from pipelines.speedup.simulator import IDEAL, Algorithm, Machine, Network, build_program, simulate
 from pipelines.speedup.simulator.engine import draw_slowdowns
-from pipelines.speedup.trace import FREE, Codec
 from tests.unit.speedup.traces import BANDWIDTHS, LATENCIES, METHODS, TENSORS, WORKERS, make_trace
 
 TRACE = make_trace()

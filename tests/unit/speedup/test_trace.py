@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from pipelines.parallel.strategies import strategy_of
-from pipelines.speedup.chrome import write_chrome_trace
-from pipelines.speedup.echo import EchoCollectives
-from pipelines.speedup.simulator.program import fill_times
-from pipelines.speedup.trace import FREE, Trace, record_trace
+from pipelines.parallel.traces.chrome import write_chrome_trace
+from pipelines.parallel.traces.echo import EchoCollectives
+from pipelines.parallel.traces.recorder import record_trace
+from pipelines.parallel.traces.trace import FREE, Codec, Trace, fill_times
 from tests.unit.speedup.traces import METHODS, make_trace
 
 
@@ -116,12 +116,13 @@ def test_buckets_fill_in_the_order_in_which_they_are_sent() -> None:
 
 
 def test_the_chrome_trace_is_what_perfetto_reads(tmp_path: Path) -> None:
-    trace = make_trace()
+    codec = Codec(**{**vars(FREE), "encode_fixed": 0.002, "decode_per_worker": 0.001})
+    trace = make_trace(codec)
     patterns = {
         method: strategy_of(METHODS[method], method).pattern(trace.tensors, 2)
         for method in ("gq4_bucketed", "gq4_scatter")
     }
-    write_chrome_trace(trace, patterns, tmp_path / "trace.json")
+    write_chrome_trace(trace, patterns, 2, tmp_path / "trace.json")
     document: dict[str, Any] = json.loads((tmp_path / "trace.json").read_text())
     events = document["traceEvents"]
     # "Trace Event Format": the fields that each phase requires.
@@ -149,3 +150,6 @@ def test_the_chrome_trace_is_what_perfetto_reads(tmp_path: Path) -> None:
     assert len(fills) == sum(len(pattern.exchanges) for pattern in patterns.values())
     assert not any(math.isnan(event["ts"]) for event in fills)
     assert fills[-1]["args"]["bytes"], "messages have sizes"
+    # Encoding begins with the backward pass, decoding after it; 2 and 2 * 1 ms.
+    assert (complete["encode"]["ts"], complete["encode"]["dur"]) == pytest.approx((30_000, 2_000))
+    assert (complete["decode"]["ts"], complete["decode"]["dur"]) == pytest.approx((90_000, 2_000))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pipelines.config import load_yaml
 from pipelines.parallel.patterns import NamedShape
-from pipelines.speedup.trace import FREE, Codec, Trace
+from pipelines.parallel.traces.trace import FREE, Codec, Trace
 from tests.imports import ROOT
 
 METHODS: dict[str, Any] = load_yaml(ROOT / "params.yaml")["methods"]

@@ -180,10 +180,15 @@ def test_views_show_only_what_runs_have() -> None:
 
 
 def test_predicted_numbers_are_named_by_their_link() -> None:
-    row = {"link": "100mbit", "acceleration_ratio": 1.25, "step_seconds": 0.5, "samples_per_second": 3.0}
-    assert names.predicted_metrics(row) == {
-        "predicted/acceleration_100mbit": 1.25,
-        "predicted/step_seconds_100mbit": 0.5,
+    row = {"source": "predicted", "link": "100mbit", "samples_per_second": 3.0}
+    row |= {"predicted_acceleration_ratio": 1.25, "predicted_step_seconds": 0.5}
+    predicted = {"predicted/acceleration_100mbit": 1.25, "predicted/step_seconds_100mbit": 0.5}
+    assert names.link_metrics({**row, "acceleration_ratio": 1.25, "step_seconds": 0.5}) == predicted
+    measured = {**row, "source": "measured", "acceleration_ratio": 1.5, "step_seconds": 0.4}
+    assert names.link_metrics(measured) == {
+        **predicted,
+        "measured/acceleration_100mbit": 1.5,
+        "measured/step_seconds_100mbit": 0.4,
     }
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.parallel.patterns import Pattern, numel
-from pipelines.speedup.simulator.program import fill_times
-from pipelines.speedup.trace import Trace
+from pipelines.parallel.traces.trace import Trace, fill_times
 
 Event = dict[str, Any]
 MICROSECONDS = 1e6
@@ -18,13 +17,13 @@ STEP, GRADIENTS, MESSAGES = 1, 2, 3
 """Rows of the picture, as threads."""
 
 
-def write_chrome_trace(trace: Trace, patterns: Mapping[str, Pattern], path: Path) -> None:
-    """Write one step: its three parts, when each gradient is there, and when the buckets of each pattern are full.
+def write_chrome_trace(trace: Trace, patterns: Mapping[str, Pattern], workers: int, path: Path) -> None:
+    """Write one step: its three parts, when each gradient is there, when buckets are full, and what codecs cost.
 
-    `patterns` by the name under which they are to be shown.
+    `patterns` by method; messages and codecs are those of so many workers.
     """
     document = {
-        "traceEvents": list(chrome_events(trace, patterns)),
+        "traceEvents": list(chrome_events(trace, patterns, workers)),
         "displayTimeUnit": "ms",
         "otherData": {"model": trace.model, **{key: str(value) for key, value in trace.provenance.items()}},
     }
@@ -32,7 +31,7 @@ def write_chrome_trace(trace: Trace, patterns: Mapping[str, Pattern], path: Path
     path.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def chrome_events(trace: Trace, patterns: Mapping[str, Pattern]) -> Iterator[Event]:
+def chrome_events(trace: Trace, patterns: Mapping[str, Pattern], workers: int) -> Iterator[Event]:
     """Yield the events of one step."""
     yield _metadata("process_name", STEP, trace.model)
     for number, title in ((STEP, "step"), (GRADIENTS, "gradients")):
@@ -65,6 +64,20 @@ def chrome_events(trace: Trace, patterns: Mapping[str, Pattern]) -> Iterator[Eve
                     "bytes": [message.num_bytes for message in exchange.rounds],
                 },
             }
+    yield from _codec_events(trace, patterns, workers)
+
+
+def _codec_events(trace: Trace, patterns: Mapping[str, Pattern], workers: int) -> Iterator[Event]:
+    """Yield a row a method with all its encoding, from the backward's start on, and all its decoding, after it."""
+    backward_end = trace.forward_seconds + trace.backward_seconds
+    for row, method in enumerate(patterns, start=MESSAGES + len(patterns)):
+        codec = trace.codecs.get(method)
+        if codec is None:
+            continue
+        yield _metadata("thread_name", row, f"codec of {method}, all buckets")
+        encode, decode = codec.encode_seconds(workers), codec.decode_seconds(workers)
+        yield _complete("encode", row, trace.forward_seconds, encode, {"workers": workers})
+        yield _complete("decode", row, backward_end, decode, {"workers": workers})
 
 
 def _metadata(name: str, row: int, value: str) -> Event:
