@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from pipelines.errors import UserError
-from pipelines.models.base import DENSENETS, registered_name, spec_of
+from pipelines.models.base import DENSENETS, registered_name, spec_of, variants_of
 from pipelines.models.densenet import DenseNet
+
+VARIANTS_BEFORE = ("mseb", "pruned")
+"""Variants that leave the layers of a model as ordinary ones."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,12 @@ def channel_groups(model: nn.Module) -> list[ChannelGroup]:
     if find is None:
         known = ", ".join(_FINDERS)
         raise UserError(f"baseline.models: {name} cannot be pruned; allowed: {known}")
+    for variant, _ in variants_of(name):
+        if variant not in VARIANTS_BEFORE:
+            allowed = ", ".join(VARIANTS_BEFORE)
+            raise UserError(
+                f"baseline.models: {name} cannot be pruned any more; allowed: {allowed} before {variant}"
+            )
     return list(find(model))
 
 

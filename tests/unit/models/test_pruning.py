@@ -56,7 +56,7 @@ def test_a_pruned_network_is_the_whole_one_with_channels_at_zero(build, name):
     assert (whole - expected).abs().max() > 1e-2 * whole.abs().max()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["resnet18", "densenet22"])
 def test_what_remains_is_rebuilt_from_the_specification(build, name):
     pruned = prune(
         build(name, channels=1, size=8), 50, random_scores(build(name, channels=1, size=8), seed=0)
@@ -90,6 +90,7 @@ def test_a_new_narrow_network_starts_at_the_scale_of_its_widths(build):
 def test_magnitude_is_the_sum_of_absolute_weights(build):
     model = build("resnet18", channels=1, size=8)
     scores = magnitude_scores(model)
+    model.requires_grad_(False)
     writers = [model.layer2[0].downsample[0], model.layer2[0].conv2, model.layer2[1].conv2]
     channel = [sum(float(value.abs()) for value in conv.weight[7].flatten()) for conv in writers]
     # Sums of 1,152 float32 values in another order.
@@ -138,11 +139,13 @@ def test_blocks_are_removed_with_their_mean_scores(build):
 
 
 def test_what_cannot_be_pruned_is_named(build):
-    with pytest.raises(
-        UserError, match="efficientnet_b0-pruned50 cannot|efficientnet_b0 cannot be pruned; allowed"
-    ):
+    with pytest.raises(UserError, match="efficientnet_b0 cannot be pruned; allowed"):
         build("efficientnet_b0-pruned50", size=8)
     with pytest.raises(UserError, match="pruned99 is not allowed; allowed: pruned1 to pruned95"):
         build("densenet10-pruned99", size=8)
+    with pytest.raises(
+        UserError, match="densenet10-cl2 cannot be pruned any more; allowed: mseb, pruned before cl"
+    ):
+        build("densenet10-cl2-pruned50", size=8)
     with pytest.raises(UserError, match=r"densenet\.bottleneck: False is not allowed"):
         build("densenet10-pruned50", size=8, bottleneck=False, blocks={"10": (2, 2, 2)})
