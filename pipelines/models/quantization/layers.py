@@ -19,7 +19,7 @@ METHODS = ("dq", "lqnets", "lsq")
 # Every convolution of these but the first reads what a ReLU gave.
 MODELS_WITH_RELU = (
     *("vgg16_bn", "vgg19_bn", "resnet18", "resnet50"),
-    *(DENSENETS, "dacnn<depth>", "dacnnmix<depth>"),
+    *(DENSENETS, "dacnn<depth>", "dacnnmix<depth>", "plain<depth>"),
 )
 _WEIGHTS: dict[str, Callable[[Tensor, int], WeightSource]] = {
     "dq": DirectWeights,

@@ -132,8 +132,8 @@ class LsqWeights(WeightSource):
         super().__init__(weight, bits)
         rows = weight.detach().flatten(1)
         self.latent = nn.Parameter(rows.clone())
-        self.lowest = -(2 ** (bits - 1))
-        self.highest = max(1, 2 ** (bits - 1) - 1)
+        self.lowest: int = -(2 ** (bits - 1))
+        self.highest: int = max(1, 2 ** (bits - 1) - 1)
         # Section 2.1: the step starts at 2 mean |w| / sqrt(Q_P).
         start = rows.abs().mean() * (1 if bits == 1 else 2 / self.highest**0.5)
         self.step_size = nn.Parameter(start.clamp(min=1e-6))
