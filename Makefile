@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro compare sweep convergence study test soak lint format deps picture ui bench reference wheel api clean
+.PHONY: help setup repro compare sweep convergence study test soak lint format deps picture ui server bench reference wheel api clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ picture: $(READY) ## draw docs/architecture.svg from the packages and their docs
 
 ui: $(READY) ## open the MLflow store on http://127.0.0.1:5000 (PORT=... for another port)
 	@tools/ui.sh $(or $(PORT),5000)
+
+server: $(READY) ## an MLflow server with PostgreSQL and an artifact store, on http://127.0.0.1:5000 (docs/mlflow.md)
+	@$(BIN)/python -c 'import psycopg' 2>/dev/null || $(BIN)/python -m pip --disable-pip-version-check install --quiet --requirement requirements-server.txt
+	@tools/server.sh
 
 bench: $(READY) ## micro-benchmarks: codec and training step, printed as ratios
 	@$(BIN)/python -m benchmarks.codec
