@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro compare sweep convergence study test soak lint format deps picture tables docs ui bench reference clean
+.PHONY: help setup repro compare sweep convergence study test soak lint format deps picture tables docs ui server bench reference wheel api clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ format: $(READY) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+api: $(READY) ## list the public names of horovod_gq and their signatures (horovod_gq/public_api.txt)
+	@$(BIN)/python -m tools.public_api
+
 deps: $(READY) ## write the code dependencies of every DVC stage from what its module imports
 	@$(BIN)/python -m tools.dependencies
 
@@ -77,6 +80,10 @@ docs: ## build the docs site in build/site (a warning or a dead link is an error
 ui: $(READY) ## open the MLflow store on http://127.0.0.1:5000 (PORT=... for another port)
 	@tools/ui.sh $(or $(PORT),5000)
 
+server: $(READY) ## an MLflow server with PostgreSQL and an artifact store, on http://127.0.0.1:5000 (docs/mlflow.md)
+	@$(BIN)/python -c 'import psycopg' 2>/dev/null || $(BIN)/python -m pip --disable-pip-version-check install --quiet --requirement requirements-server.txt
+	@tools/server.sh
+
 bench: $(READY) ## micro-benchmarks: codec and training step, printed as ratios
 	@$(BIN)/python -m benchmarks.codec
 	@$(BIN)/python -m benchmarks.step
@@ -85,5 +92,8 @@ bench: $(READY) ## micro-benchmarks: codec and training step, printed as ratios
 reference: ## for maintainers: make the results of this checkout the committed ones
 	@tools/make_reference.sh
 
+wheel: $(READY) ## build the plugin's sdist and wheel into dist/ (tools/try_wheel.sh installs and tries both)
+	@$(BIN)/python -m tools.wheel dist
+
 clean: ## remove .venv, checkpoints, prepared data and caches (results/, mlflow.db and the wheel cache stay)
-	rm -rf $(VENV) checkpoints data .pytest_cache .mypy_cache .ruff_cache .hypothesis build
+	rm -rf $(VENV) checkpoints data .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

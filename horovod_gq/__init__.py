@@ -21,3 +21,5 @@ from horovod_gq.config import GQConfig, num_levels
 from horovod_gq.optimizer import DistributedOptimizer
 
 __all__ = ["GQ", "DistributedOptimizer", "GQConfig", "NonFiniteGradientError", "num_levels"]
+
+__version__ = "0.2.0"

@@ -6,6 +6,8 @@ from typing import Protocol
 
 import torch
 
+__all__ = ["Collectives", "Pending"]
+
 
 class Pending(Protocol):
     """A collective that has been started."""

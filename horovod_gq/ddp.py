@@ -24,6 +24,8 @@ from horovod_gq.compression import NonFiniteGradientError
 from horovod_gq.config import UNCOMPRESSED, GQConfig
 from horovod_gq.timing import Timings
 
+__all__ = ["GQState", "TorchCollectives", "gq_hook"]
+
 
 class TorchPending:
     """Work of torch.distributed with the tensor that holds its result."""

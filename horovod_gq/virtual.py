@@ -25,6 +25,8 @@ from horovod_gq.compression import NonFiniteGradientError
 from horovod_gq.config import GQConfig
 from horovod_gq.timing import Timings
 
+__all__ = ["VirtualCluster"]
+
 
 class _Mailbox:
     """Collects what the workers start; the results are there once all have started."""
