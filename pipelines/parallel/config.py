@@ -4,9 +4,19 @@ import re
 from dataclasses import dataclass
 
 from pipelines.config import different, require, whole
-from pipelines.config.validate import MOST_BATCH, MOST_EPOCHS, MOST_STEPS, MOST_THREADS, MOST_WORKERS
+from pipelines.config.validate import (
+    MOST_BATCH,
+    MOST_EPOCHS,
+    MOST_SECONDS,
+    MOST_STEPS,
+    MOST_THREADS,
+    MOST_WORKERS,
+)
 
 HOST_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*:[1-9][0-9]{0,3}")
+
+LEAST_SILENCE_SECONDS = 10
+"""Three signs of life: one that a busy machine delays is no silence."""
 
 INTERFACE_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,31}(,[A-Za-z0-9_][A-Za-z0-9_.:@-]{0,31})*")
 
@@ -41,6 +51,14 @@ class DistributedConfig:
     """Exchanges before the codec's clock counts."""
     trace_steps: int
     """Timed exchanges of the codec."""
+    silence_warning_seconds: int
+    """Seconds without a sign of life of a rank (stopped, host or link gone) after which a warning names it."""
+    silence_error_seconds: int
+    """Seconds without a sign of life of a rank after which the job ends."""
+    stall_warning_seconds: int
+    """Seconds that a living rank may make no step while others wait for it, after which a warning names it."""
+    stall_error_seconds: int
+    """Seconds that a living rank may make no step while others wait for it, after which the job ends."""
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
@@ -51,11 +69,20 @@ class DistributedConfig:
         whole(self, "local_steps", "trace_steps", most=MOST_STEPS)
         whole(self, "warmup_steps", "trace_warmup_steps", least=0, most=MOST_STEPS)
         whole(self, "threads_per_worker", most=MOST_THREADS)
+        self._check_waits()
         interface = self.network_interface
         named = interface is None or INTERFACE_PATTERN.fullmatch(interface) is not None
         require(named, "network_interface", interface, "null or names of interfaces, such as eth0 or eth0,lo")
         if self.hosts is not None:
             self._check_hosts(self.hosts)
+
+    def _check_waits(self) -> None:
+        most = int(MOST_SECONDS)
+        for kind, least in (("silence", LEAST_SILENCE_SECONDS), ("stall", 1)):
+            warning, error = f"{kind}_warning_seconds", f"{kind}_error_seconds"
+            whole(self, warning, error, least=least, most=most)
+            first, last = getattr(self, warning), getattr(self, error)
+            require(last > first, error, last, f"more than {warning}, which is {first}")
 
     def _check_hosts(self, hosts: str) -> None:
         entries = hosts.split(",")

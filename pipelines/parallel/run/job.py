@@ -82,7 +82,7 @@ class Job(TrainingJob):
             "format": CHECKPOINT_FORMAT,
             "model": self.model,
             "method": method_entry,
-            "distributed": asdict(self.distributed),
+            "distributed": {k: v for k, v in asdict(self.distributed).items() if not k.endswith("_seconds")},
             "recipe": asdict(self.recipe),
             "densenet": asdict(self.densenet),
             "data": data_checksum,

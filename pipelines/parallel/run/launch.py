@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pipelines.data import load_prepared
 from pipelines.models import build_model_for
 from pipelines.parallel.run import horovodrun
+from pipelines.parallel.run.heartbeat import Limits
 from pipelines.parallel.run.job import Job
 from pipelines.parallel.strategies import build_strategy
 
@@ -30,7 +31,20 @@ def launch(job: Job, program: Sequence[str]) -> None:
     their output when they fail otherwise.
     """
     check(job)
-    horovodrun.run(options(job), program, job.distributed.threads_per_worker, job.name)
+    config = job.distributed
+    horovodrun.run(
+        options(job),
+        program,
+        config.threads_per_worker,
+        job.name,
+        hosts=config.host_slots,
+        limits=Limits(
+            silence_warning=config.silence_warning_seconds,
+            silence_error=config.silence_error_seconds,
+            stall_warning=config.stall_warning_seconds,
+            stall_error=config.stall_error_seconds,
+        ),
+    )
 
 
 def check(job: Job) -> None:

@@ -1,16 +1,20 @@
 """One worker (Horovod rank) of a distributed run: trains, times every step, rank 0 writes the row."""
 
+import time
 from dataclasses import asdict
 
 import horovod.torch as hvd
 import torch
+from horovod.common.exceptions import HorovodInternalError
 
 from horovod_gq.backend import HorovodCollectives
+from pipelines.config.show import one_line
 from pipelines.data import PreparedData, Split, load_prepared, training_batches
+from pipelines.errors import UserError
 from pipelines.models import build_model_for
 from pipelines.parallel.metering.metered import seconds_now
 from pipelines.parallel.metering.step_times import StepTimes
-from pipelines.parallel.run import checkpoint, replicas
+from pipelines.parallel.run import agreement, checkpoint, heartbeat, replicas
 from pipelines.parallel.run.job import Job
 from pipelines.parallel.run.local_steps import LocalReference
 from pipelines.parallel.run.progress import report_progress
@@ -30,6 +34,9 @@ from pipelines.training import (
     train_epoch,
 )
 
+PEER_SECONDS = 20.0
+"""How long a rank that has lost another one waits for the launcher to end it."""
+
 
 class Worker:
     """The state of one rank: model, strategy, batches, and what was measured so far."""
@@ -43,11 +50,12 @@ class Worker:
         )
         torch.set_num_threads(config.threads_per_worker)
         self.data: PreparedData = load_prepared(job.data_folder)
+        self.strategy, self.method_entry = build_strategy(job.method, job.params)
+        agreement.check(agreement.facts_of(job, self.method_entry, self.data.checksum))
         job.check_batch_size(len(self.data.train), self.num_workers)
         self.recipe = job.recipe_for(self.num_workers)
         self.model = build_model_for(self.data, job.model, job.densenet, self.recipe.seed).to(self.device)
         hvd.broadcast_parameters(self.model.state_dict(), root_rank=0)
-        self.strategy, self.method_entry = build_strategy(job.method, job.params)
         self.batches = training_batches(
             self.data,
             config.batch_size,
@@ -148,6 +156,7 @@ class Worker:
             )
         )
         self.bytes.append((cost.wire_bytes, cost.sent_bytes))
+        heartbeat.report_steps(len(self.steps))
         report_progress(self.rank, len(self.steps), self.total_steps)
         return loss
 
@@ -160,9 +169,22 @@ class Worker:
 def run_worker(job: Job) -> None:
     """Train `job` on this Horovod rank; rank 0 writes the row, the history and the final weights.
 
-    Writes `job.result_file`, `job.history_file`, the traces and `job.checkpoint_folder`/model.pt.
+    Writes `job.result_file`, `job.history_file`, the traces and `job.checkpoint_folder`/model.pt. Raises UserError where
+    another rank has been lost.
     """
     hvd.init()
+    rank = hvd.rank()
+    heartbeat.start()
+    try:
+        _train(job)
+    except HorovodInternalError as error:
+        # The launcher ends this rank as soon as it has seen the other one end, and names that one.
+        time.sleep(PEER_SECONDS)
+        raise UserError(f"{job.name}: rank {rank} lost the others: {one_line(error)}") from None
+    hvd.shutdown()
+
+
+def _train(job: Job) -> None:
     worker = Worker(job)
     worker.resume()
     tags = {
@@ -179,7 +201,6 @@ def run_worker(job: Job) -> None:
             _run(worker, tracker)
     else:
         _run(worker, NullTracker())
-    hvd.shutdown()
 
 
 def _run(worker: Worker, tracker: Tracker) -> None:

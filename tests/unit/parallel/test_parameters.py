@@ -36,6 +36,16 @@ def edited(folder: Path, old: str, new: str) -> Path:
         ),
         ("hosts: null", "hosts: a:1", "distributed.hosts: 'a:1' is not allowed; allowed: at least 2 slots"),
         ("batch_size: 64 # per worker", "batch_size: 0", "distributed.batch_size: 0 is not allowed"),
+        (
+            "silence_error_seconds: 45",
+            "silence_error_seconds: 15",
+            "distributed.silence_error_seconds: 15 is not allowed; allowed: more than silence_warning_seconds",
+        ),
+        (
+            "stall_warning_seconds: 60",
+            "stall_warning_seconds: 0",
+            "distributed.stall_warning_seconds: 0 is not allowed",
+        ),
     ],
 )
 def test_a_wrong_parameter_is_named(tmp_path: Path, old: str, new: str, expected: str) -> None:

@@ -26,7 +26,9 @@ OTHERS = ["prepare.*", "study.DATA.*_limit"]
 TUNING = ["study.DATA.learning_rates", "study.DATA.tuning_epochs"]
 UNUSED: dict[str, list[str]] = {
     # Where a run is logged does not change its results.
-    **{stage: ["tracking.*"] for stage in ("prepare", "train", "distributed", "evaluate", "report")},
+    **{stage: ["tracking.*"] for stage in ("prepare", "train", "evaluate", "report")},
+    # How long a rank may be silent or late ends a run or does not; it changes no result.
+    "distributed": ["tracking.*", "distributed.silence_*_seconds", "distributed.stall_*_seconds"],
     "baseline": ["tracking.*", "densenet.*"],  # no baseline is a DenseNet
     # What the rows were made with stands in the rows; the lists of runs say which files to read.
     "speedup": ["tracking.*", "distributed.*"],

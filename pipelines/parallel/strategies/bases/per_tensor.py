@@ -12,6 +12,7 @@ from horovod_gq.collectives import Collectives
 from pipelines.parallel.metering.metered import Compression, CostMeter, MeteredCompression, StepCost
 from pipelines.parallel.patterns import Message, NamedShape, Pattern, per_tensor
 from pipelines.parallel.strategy import HOROVOD, Channel, Strategy
+from pipelines.training import check_gradients
 
 
 class PerTensorStrategy(Strategy):
@@ -40,6 +41,7 @@ class PerTensorStrategy(Strategy):
         workers = hvd.size() if channel.collectives is None else channel.collectives.workers
         self.meter = CostMeter(next(model.parameters()).device)
         self.compression = MeteredCompression(compression, self.meter, workers)
+        self.model = model
         self.named = [(channel.scope + name, parameter) for name, parameter in model.named_parameters()]
         self.collectives = channel.collectives
         # Horovod's optimizer is a new one with a state of its own; the one passed in is spent.
@@ -52,12 +54,17 @@ class PerTensorStrategy(Strategy):
         return wrapped
 
     def wait(self) -> None:
-        """Wait for the sums; decompression happens here too, on the meter."""
+        """Wait for the sums; decompression happens here too, on the meter.
+
+        Raises DivergedError on every worker where an average is not finite.
+        """
         with self.meter.waiting():
             if self.collectives is None:
                 self.optimizer.synchronize()
             else:
                 self._sum_gradients(self.collectives)
+        # The averages are the same on all workers, and so is the verdict: none steps, none waits for another.
+        check_gradients(self.model)
 
     def update(self) -> None:
         """Step the inner optimizer with the summed gradients."""
