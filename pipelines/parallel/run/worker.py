@@ -169,8 +169,8 @@ class Worker:
 def run_worker(job: Job) -> None:
     """Train `job` on this Horovod rank; rank 0 writes the row, the history and the final weights.
 
-    Writes `job.result_file`, `job.history_file`, the traces and `job.checkpoint_folder`/model.pt. Raises UserError where
-    another rank has been lost.
+    Writes `job.result_file`, `job.history_file`, the traces and `job.checkpoint_folder`/model.pt. Raises UserError
+    where another rank has been lost.
     """
     hvd.init()
     rank = hvd.rank()
