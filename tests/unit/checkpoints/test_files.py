@@ -14,7 +14,7 @@ import torch
 from pipelines import checkpoints
 from pipelines.checkpoints import CheckpointError
 from tests.damage import Executes, malicious, old_format
-from tests.soak import times
+from tests.soak import Tried, times
 
 PAYLOAD = {"weight": torch.arange(12.0).reshape(3, 4), "epoch": 3, "history": [{"loss": 0.5}], "none": None}
 
@@ -53,9 +53,10 @@ def test_the_same_content_gives_the_same_bytes(file: Path, tmp_path: Path) -> No
     assert (tmp_path / "again" / "last.pt").read_bytes() == file.read_bytes()
 
 
-def test_a_flipped_bit_anywhere_is_found(file: Path) -> None:
+def test_a_flipped_bit_anywhere_is_found(file: Path, tried: Tried) -> None:
     content = file.read_bytes()
     generator = random.Random(0)
+    tried("flipped bits of a checkpoint", len(content) * times(1, 8))
     for place in range(len(content)):
         for bit in range(8) if times(0, 1) else [generator.randrange(8)]:
             damaged = bytearray(content)
@@ -64,8 +65,9 @@ def test_a_flipped_bit_anywhere_is_found(file: Path) -> None:
             assert "is damaged: its SHA-256 is" in (reason := reason_for(file)) or "has no checksum" in reason
 
 
-def test_a_file_cut_off_anywhere_is_found(file: Path) -> None:
+def test_a_file_cut_off_anywhere_is_found(file: Path, tried: Tried) -> None:
     content = file.read_bytes()
+    tried("checkpoints cut off", len(content))
     for length in range(len(content)):
         file.write_bytes(content[:length])
         assert "has no checksum" in (reason := reason_for(file)) or f"it has {length} bytes" in reason
@@ -127,7 +129,8 @@ def test_the_predecessor_is_kept(file: Path) -> None:
     assert_whole(checkpoints.load(previous))
 
 
-def test_a_writer_that_is_killed_leaves_whole_files(tmp_path: Path) -> None:
+def test_a_writer_that_is_killed_leaves_whole_files(tmp_path: Path, tried: Tried) -> None:
+    tried("kills of a checkpoint's writer", times(10, 300))
     last, previous = tmp_path / "last.pt", tmp_path / "previous.pt"
     generator = random.Random(1)
     for _ in range(times(10, 300)):
