@@ -33,7 +33,7 @@ def horovodrun(
     full_env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), full_env.get("PYTHONPATH", "")]))
     full_env["OMP_NUM_THREADS"] = "1"
     full_env.update(env or {})
-    hosts = ["-np", str(np), "--gloo", "-H", f"localhost:{np}"]
+    hosts = ["--disable-cache", "-np", str(np), "--gloo", "-H", f"localhost:{np}"]
     command = [str(bin_dir / "horovodrun"), *hosts, sys.executable, str(script), *args]
     process = subprocess.Popen(
         command,
