@@ -49,15 +49,14 @@ study: $(READY) ## tune, compare and ablate the models over seeds; open results/
 	@tools/show_experiments.sh $@
 	@tools/keep_going.sh experiments/$@/dvc.yaml summarise
 
-# Tests come in a random order (pytest-randomly prints its seed; the same again: `-p randomly_seed=SEED`). The unit tests
-# run in two processes; those that launch ranks, clusters and pipelines take the machine to themselves, one by one.
+# Two files at a time, in a random order (pytest-randomly prints its seed; the same order again: `--randomly-seed=SEED`).
 test: $(READY) ## run the test suite: unit, parallel (two Horovod ranks), cluster (emulated nodes), pipeline (tiny dvc repros)
-	@$(BIN)/python -m pytest tests/unit --numprocesses 2 --dist worksteal; unit=$$?; \
-	$(BIN)/python -m pytest tests/parallel tests/cluster tests/pipeline && exit $$unit
+	@$(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile
 
 soak: $(READY) ## the long forms of the reliability tests: kills, flipped bits, wrong files; results/soak.json has the counts
 	@mkdir -p results
-	@GQBENCH_SOAK=1 GQBENCH_SOAK_RESULT=results/soak.json $(BIN)/python -m pytest $(SOAK) -rs
+	@GQBENCH_SOAK=1 GQBENCH_SOAK_RESULT=results/soak.json $(BIN)/python -m pytest $(SOAK) -rs \
+	    --numprocesses 2 --dist loadfile
 
 lint: $(READY) ## ruff (style, format), strict mypy, bandit (security)
 	@$(BIN)/ruff check .
