@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # The tests of docs/reliability.md that have a long form.
 SOAK := tests/unit/config/test_wrong_parameters.py tests/unit/training/test_damage.py tests/unit/checkpoints \
-    tests/unit/data/test_odd_images.py tests/unit/data/test_preparation.py tests/unit/tracking/test_lost.py \
+    tests/unit/data tests/unit/tracking/test_lost.py \
     tests/pipeline/test_kills.py
 # DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)

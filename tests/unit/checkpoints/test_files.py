@@ -3,6 +3,7 @@
 import os
 import pickle
 import random
+import resource
 import signal
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from pipelines import checkpoints
 from pipelines.checkpoints import CheckpointError
+from pipelines.errors import UserError
 from tests.damage import Executes, malicious, old_format
 from tests.soak import Tried, times
 
@@ -120,6 +122,24 @@ def test_a_death_at_any_step_of_writing_leaves_the_old_file(
         with pytest.raises(KeyboardInterrupt):
             checkpoints.save({"epoch": 4}, file, predecessor=file.with_name("previous.pt"))
     assert_whole(checkpoints.load(file))
+
+
+@pytest.mark.parametrize("room", [0, 1000])
+def test_a_full_disk_leaves_the_old_file_and_one_line(file: Path, room: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(
+            UserError, match=r"last\.pt cannot be written \(.*\); what was there is kept"
+        ) as caught:
+            checkpoints.save({"epoch": 4}, file, predecessor=file.with_name("previous.pt"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert str(caught.value).isprintable()
+    assert_whole(checkpoints.load(file))
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 def test_the_predecessor_is_kept(file: Path) -> None:
