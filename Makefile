@@ -6,10 +6,14 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The tests of docs/reliability.md that have a long form.
+SOAK := tests/unit/config/test_wrong_parameters.py tests/unit/training/test_damage.py tests/unit/checkpoints \
+    tests/unit/data tests/unit/tracking/test_lost.py \
+    tests/pipeline/test_kills.py
 # DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro compare sweep convergence study test soak lint format deps picture tables docs ui server bench reference wheel api clean
+.PHONY: help setup repro compare sweep convergence study test soak lint audit format deps picture tables docs ui server bench reference wheel api clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,17 +49,25 @@ study: $(READY) ## tune, compare and ablate the models over seeds; open results/
 	@tools/show_experiments.sh $@
 	@tools/keep_going.sh experiments/$@/dvc.yaml summarise
 
+# Two files at a time, in a random order (pytest-randomly prints its seed; the same order again: `--randomly-seed=SEED`).
 test: $(READY) ## run the test suite: unit, parallel (two Horovod ranks), cluster (emulated nodes), pipeline (tiny dvc repros)
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile
 
-soak: $(READY) ## the long forms of the reliability tests: kills, flipped bits, wrong files (about ten minutes)
-	@GQBENCH_SOAK=1 $(BIN)/python -m pytest tests/unit/config/test_wrong_parameters.py tests/unit/training/test_damage.py \
-	    tests/unit/checkpoints tests/unit/data/test_odd_images.py tests/unit/data/test_preparation.py -rP
+soak: $(READY) ## the long forms of the reliability tests: kills, flipped bits, wrong files; results/soak.json has the counts
+	@mkdir -p results
+	@GQBENCH_SOAK=1 GQBENCH_SOAK_RESULT=results/soak.json $(BIN)/python -m pytest $(SOAK) -rs \
+	    --numprocesses 2 --dist loadfile
 
-lint: $(READY) ## ruff (style, format) and strict mypy
+lint: $(READY) ## ruff (style, format), strict mypy, bandit (security)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/bandit -q -c pyproject.toml -r horovod_gq pipelines stages
+
+audit: $(READY) ## look the pinned packages up among the known vulnerabilities (pip-audit; needs the network)
+	@$(BIN)/python -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip --disable-pip-version-check install -q pip-audit==2.10.1
+	@$(VENV)/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --desc off
 
 format: $(READY) ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix .

@@ -40,12 +40,29 @@ def save(payload: Any, path: Path, *, predecessor: Path | None = None) -> None:
     """Write `payload` (tensors and plain values) to `path` with its checksum, on the disk when this returns.
 
     At any moment, a power cut included, the file is the old one or the whole new one. Where a `predecessor` is named
-    the old file is kept under that name; then for a moment that is the only one.
+    the old file is kept under that name; then for a moment that is the only one. Raises UserError where the disk takes
+    no more; the old file is then as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    torch.save(payload, temporary)
-    with temporary.open("r+b") as file:
+    try:
+        _write(payload, temporary)
+    except (OSError, RuntimeError) as error:  # torch's writer says the same with a RuntimeError
+        temporary.unlink(missing_ok=True)
+        why = getattr(error, "strerror", None) or "no room for all of it"
+        raise UserError(
+            f"{path} cannot be written ({why}); what was there is kept: make room and run the same command again"
+        ) from None
+    if predecessor is not None and path.exists():
+        os.replace(path, predecessor)
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def _write(payload: Any, path: Path) -> None:
+    """Write `payload` and its checksum to `path`, through to the disk."""
+    torch.save(payload, path)
+    with path.open("r+b") as file:
         file.seek(-_LENGTH_BYTES, os.SEEK_END)
         file.write(_COMMENT_BYTES.to_bytes(_LENGTH_BYTES, "little"))
         file.seek(0)
@@ -54,10 +71,6 @@ def save(payload: Any, path: Path, *, predecessor: Path | None = None) -> None:
         file.write(_MARK + digest.encode())
         file.flush()
         os.fsync(file.fileno())
-    if predecessor is not None and path.exists():
-        os.replace(path, predecessor)
-    os.replace(temporary, path)
-    sync_folder(path.parent)
 
 
 def load(path: Path) -> Any:

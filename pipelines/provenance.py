@@ -36,7 +36,7 @@ def _git(*arguments: str) -> str | None:
     """Return what git prints, stripped; None where git or the repository is missing."""
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=_REPOSITORY, capture_output=True, text=True, check=True, timeout=20
+            ["git", *arguments], cwd=_REPOSITORY, capture_output=True, text=True, check=True, timeout=120
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -4,6 +4,7 @@ import sys
 
 from pipelines.command_line import add_params, stage_parser
 from pipelines.entry import EXIT_USER_ERROR, run_stage
+from pipelines.preflight.cache import lock_file, mend_cache
 from pipelines.preflight.run import PIPELINES, preflight
 
 
@@ -22,6 +23,8 @@ def main() -> None:
         print(f"error: {problem}", file=sys.stderr)
     if problems:
         sys.exit(EXIT_USER_ERROR)
+    for line in mend_cache(lock_file(arguments.pipeline)):
+        print(f"warning: {line}", file=sys.stderr)
     print(f"preflight: nothing found that would stop the pipeline {arguments.pipeline}")
 
 

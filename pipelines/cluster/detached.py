@@ -1,7 +1,8 @@
-"""The one cluster a user that outlives its command: up, then run as often as wanted, then down.
+"""The one cluster a checkout that outlives its command: up, then run as often as wanted, then down.
 
-No file says that it is up. It is found in the process table by its supervisor's command line, so there is
-no record that could be stale, and nothing to clean but processes.
+No file says that it is up. It is found in the process table by its supervisor's command line, which names the
+working folder: clusters of two checkouts do not meet, there is no record that could be stale, and nothing to clean but
+processes.
 """
 
 import contextlib
@@ -20,10 +21,10 @@ END_SECONDS = 10.0
 
 
 def start_detached(spec: ClusterSpec) -> Cluster:
-    """Start a cluster that stays up after this process; UserError where this user has one up already."""
+    """Start a cluster that stays up after this process; UserError where this folder has one up already."""
     if _supervisors():
         raise UserError("a cluster is up already: end it first with `python -m stages.cluster down`")
-    process, cluster = boot(spec, DETACHED_FLAG)
+    process, cluster = boot(spec, DETACHED_FLAG, str(Path.cwd()))
     assert process.stdin is not None
     print(DETACH, file=process.stdin, flush=True)
     return cluster
@@ -39,7 +40,7 @@ def find_detached() -> Cluster:
 
 
 def stop_detached() -> int:
-    """End every detached cluster of this user, also one half built; return how many there were."""
+    """End every detached cluster of this folder, also one half built; return how many there were."""
     pids = _supervisors()
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
@@ -52,12 +53,13 @@ def stop_detached() -> int:
 
 
 def _supervisors() -> list[int]:
-    """Return the supervisors of this user's detached clusters."""
+    """Return the supervisors of the detached clusters that this user has started in the present working folder."""
+    wanted = [DETACHED_FLAG.encode(), os.fsencode(Path.cwd())]
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             arguments = (folder / "cmdline").read_bytes().split(b"\0")
-            named = SUPERVISOR.encode() in arguments and DETACHED_FLAG.encode() in arguments
+            named = SUPERVISOR.encode() in arguments and arguments[-3:-1] == wanted  # the last one ends in \0
             if named and folder.stat().st_uid == os.getuid() and inner_pid(folder) == 1:
                 found.append(int(folder.name))
     return found

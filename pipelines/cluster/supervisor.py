@@ -1,6 +1,6 @@
 """The first process of a cluster's namespaces: builds the cluster, holds it, takes everything along when it ends.
 
-`python -m pipelines.cluster.supervisor SPEC [--detached]`, started through `unshare` (see `cluster.boot`). It
+`python -m pipelines.cluster.supervisor SPEC [--detached FOLDER]`, started through `unshare` (see `cluster.boot`). It
 prints one line of JSON, `{"pid": ..., "nodes": [...]}` or `{"error": ...}`. It ends when its standard input
 does, that is with the process that started it, however that ends; after the line `detach` it stays.
 """

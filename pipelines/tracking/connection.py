@@ -1,51 +1,42 @@
-"""The connection of one stage to its MLflow store: what fails there costs one warning and no result."""
+"""The connection of one stage to its MLflow store, and what a failing one raises."""
 
-import sys
-from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
 
 import mlflow
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from pipelines.tracking.experiment import open_experiment
 from pipelines.tracking.store import without_password
 
 # What a failing store raises: MLflow's own wrapper, and what it lets through of databases, files and uploads.
 STORE_FAILURES = (MlflowException, SQLAlchemyError, OSError)
-_Result = TypeVar("_Result")
+_SERVERS_OWN = 500  # from here on a status speaks of the server, not of what it was asked
+_TOO_MANY_REQUESTS = 429
 
 
+@dataclass(frozen=True)
 class Connection:
-    """A client of the store at `uri` and the experiment that runs go to.
+    """A client of the store at `uri` and the id of the experiment that runs go to. Calls raise STORE_FAILURES."""
 
-    When the store fails, one warning is printed and nothing more is sent: results are files, and a training
-    of hours must not end because a server did.
-    """
+    client: mlflow.MlflowClient
+    uri: str
+    experiment: str
 
-    def __init__(self, client: mlflow.MlflowClient, uri: str, experiment: str) -> None:
-        self.client = client
-        self.uri = uri
-        self.experiment = experiment
-        """Id of the experiment."""
-        self._lost = False
-
-    def attempt(self, action: Callable[[], _Result]) -> _Result | None:
-        """Return what `action` returns, or None where the store fails or has failed; the first failure is told."""
-        if self._lost:
-            return None
-        try:
-            return action()
-        except STORE_FAILURES as error:
-            self._lost = True
-            print(
-                f"warning: the MLflow store {without_password(self.uri)} no longer answers ({reason(error)}); "
-                "this run is logged no further, its results are written as usual",
-                file=sys.stderr,
-                flush=True,
-            )
-            return None
+    @classmethod
+    def to(cls, client: mlflow.MlflowClient, uri: str, experiment: str) -> "Connection":
+        """Return the connection to the experiment of that name, made where it is missing."""
+        return cls(client, uri, open_experiment(client, experiment, uri))
 
 
 def reason(error: BaseException) -> str:
     """Return the first line of an error's text, shortened."""
     return without_password(next(iter(str(error).splitlines()), type(error).__name__)[:200])
+
+
+def passes(error: BaseException) -> bool:
+    """Whether the same call may succeed later: the store is away, busy or full, and has not refused it."""
+    if isinstance(error, MlflowException):
+        status = int(error.get_http_status_code())
+        return status >= _SERVERS_OWN or status == _TOO_MANY_REQUESTS
+    return isinstance(error, OperationalError | OSError)

@@ -3,7 +3,7 @@
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipelines.tracking.owner import Owner, checkout
+from pipelines.tracking.owner import Owner
 from pipelines.tracking.vocabulary import CURVE_SECONDS
 
 OWNER_TAG = "gqbench.owner"
@@ -21,9 +21,9 @@ def close_dead_runs(client: MlflowClient, experiment: str) -> None:
             client.set_terminated(run.info.run_id, "KILLED", end_time=_last_sign_of_life(client, run))
 
 
-def interrupted_run(client: MlflowClient, experiment: str, tags: dict[str, str]) -> Run | None:
-    """Return the last run with these tags from this checkout if it did not finish and no process works on it."""
-    wanted = tags | {CHECKOUT_TAG: checkout()}
+def interrupted_run(client: MlflowClient, experiment: str, tags: dict[str, str], checkout: str) -> Run | None:
+    """Return the last run with these tags from `checkout` if it did not finish and no process works on it."""
+    wanted = tags | {CHECKOUT_TAG: checkout}
     filters = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())
     found = client.search_runs([experiment], filters, max_results=1)
     return found[0] if found and found[0].info.status in ("KILLED", "FAILED") else None

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +12,62 @@ import mlflow.pytorch
 import numpy as np
 import numpy.typing as npt
 import torch
-from mlflow.models import infer_signature
+from mlflow.models import Model, infer_signature
+from mlflow.models.model import MLMODEL_FILE_NAME
 from torch import nn
 
 from pipelines.provenance import library_versions
+from pipelines.tracking.connection import Connection
 
 REGISTERED_PREFIX = "gqbench-"
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def log_pytorch_model(
-    uri: str, run_id: str, name: str, model: nn.Module, example: npt.NDArray[np.float32], step: int
-) -> str:
-    """Store `model` (on the CPU, in evaluation mode) in run `run_id` under `name`; return the stored model's id.
+class _Saved:
+    """Stands where MLflow expects a flavor: it "saves" what `save_pytorch_model` has written before."""
 
-    It gets a signature, the input `example`, the run's parameters and its metrics at `step`, and becomes a version
-    of the registered model gqbench-`name`.
+    @staticmethod
+    def save_model(path: str, mlflow_model: Model, folder: Path, **_: Any) -> None:
+        """Copy `folder` to `path` and describe it as `mlflow_model`, which gets its flavors and its signature."""
+        shutil.copytree(folder, path)
+        saved = Model.load(str(folder))
+        mlflow_model.flavors = saved.flavors
+        mlflow_model.signature = saved.signature
+        mlflow_model.saved_input_example_info = saved.saved_input_example_info
+        mlflow_model.model_size_bytes = saved.model_size_bytes
+        mlflow_model.save(str(Path(path) / MLMODEL_FILE_NAME))
+
+
+def log_saved_model(connection: Connection, run_id: str, name: str, folder: Path, step: int) -> str:
+    """Store the model that `save_pytorch_model` wrote to `folder` in run `run_id`; return the stored model's id.
+
+    It gets the run's parameters and its metrics at `step`, and becomes a version of the registered model
+    gqbench-`name`. One that the run has already is not stored again, and one of which a part arrived is removed.
     """
-    arguments = _arguments(model, example)
-    mlflow.set_tracking_uri(uri)
-    # MLflow tells on stderr what it registers, in the middle of the progress bars.
-    with mlflow.start_run(run_id=run_id), contextlib.redirect_stderr(io.StringIO()):
-        info = mlflow.pytorch.log_model(
-            model, name=name, step=step, registered_model_name=REGISTERED_PREFIX + name, **arguments
+    registered = REGISTERED_PREFIX + name
+    for version in connection.client.search_model_versions(f"run_id = '{run_id}'"):
+        if version.name == registered and version.model_id:
+            return str(version.model_id)
+    for model in connection.client.search_logged_models(
+        [connection.experiment], f"source_run_id = '{run_id}' and name = '{name}'"
+    ):
+        connection.client.delete_logged_model(model.model_id)
+    mlflow.set_tracking_uri(connection.uri)
+    # What MLflow has to say here (pickles execute code) is true of every torch.save, and it tells on stderr what it
+    # registers, in the middle of the progress bars.
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    with contextlib.redirect_stderr(io.StringIO()):
+        info = Model.log(
+            None,
+            _Saved,
+            name=name,
+            step=step,
+            run_id=run_id,
+            registered_model_name=registered,
+            flavor_name="pytorch",
+            serialization_format="pickle",
+            validate_serving_input=False,
+            folder=folder,
         )
     return str(info.model_id)
 

@@ -23,8 +23,9 @@ _ENVIRONMENT = {
     # No usage data leaves the machine.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    # MLflow's defaults (7 retries, 120 s each) would hold up training for minutes when a server goes away.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # MLflow's defaults (7 retries, 120 s each) would hold up training for minutes when a server goes away, and a
+    # request that is made twice because its answer was late makes two runs. What fails goes into a journal instead.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     # Its messages would tear the progress bars.
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -33,8 +34,13 @@ _ENVIRONMENT = {
 }
 
 
-def prepare_environment() -> None:
-    """Set the variables that keep MLflow quiet, quick and offline, where the user has not set them."""
+def prepare_environment(*, patient: bool = False) -> None:
+    """Set the variables that keep MLflow quiet, quick and offline, where the user has not set them.
+
+    A `patient` command waits for an answer as long as MLflow does by default.
+    """
+    if patient:
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
@@ -49,20 +55,25 @@ def store_uri(config: TrackingConfig) -> tuple[str, str]:
 
 def check_store(uri: str, key: str) -> None:
     """Raise UserError within seconds if nothing answers at a server's URI or a local store cannot be written."""
+    problem = store_problem(uri, key)
+    if problem:
+        raise store_error(uri, key, problem)
+
+
+def store_problem(uri: str, key: str) -> str | None:
+    """Return, within seconds, why the store cannot be used now, or None; UserError where it never can be used."""
     try:
         parts = urlsplit(uri)
         port = parts.port or _DATABASE_PORTS.get(parts.scheme.partition("+")[0])
     except ValueError as error:  # brackets without an address, or a port that is no number
         raise store_error(uri, key, f"it is no URI: {error}") from None
-    problem = None
     if parts.scheme in ("http", "https"):
-        problem = unreachable(uri.rstrip("/") + "/health", _PROBE_SECONDS)
-    elif parts.scheme == "sqlite":
-        problem = _sqlite_problem(uri)
-    elif parts.hostname and port:
-        problem = _database_problem(parts.hostname, port)
-    if problem:
-        raise store_error(uri, key, problem)
+        return unreachable(uri.rstrip("/") + "/health", _PROBE_SECONDS)
+    if parts.scheme == "sqlite":
+        return _sqlite_problem(uri, key)
+    if parts.hostname and port:
+        return _database_problem(parts.hostname, port)
+    return None
 
 
 def store_error(uri: str, key: str, problem: str) -> UserError:
@@ -80,16 +91,18 @@ def without_password(text: str) -> str:
     return re.sub(r"(?i)([?&][^=&\s]*(?:passw|pwd|token|secret|key)[^=&\s]*=)[^&\s]+", r"\1***", text)
 
 
-def _sqlite_problem(uri: str) -> str | None:
-    """Say why the file of sqlite:///relative or sqlite:////absolute cannot be written, or None."""
+def _sqlite_problem(uri: str, key: str) -> str | None:
+    """Say why the file of sqlite:///relative or sqlite:////absolute cannot be written now, or None."""
     path = Path(uri.removeprefix("sqlite:///"))
     if not path.parent.is_dir():
-        return f"the folder {path.parent} does not exist"
+        raise store_error(uri, key, f"the folder {path.parent} does not exist")
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=_PROBE_SECONDS)) as connection:
             connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.Error as error:
+    except sqlite3.OperationalError as error:  # locked, or no room, or no right to write
         return str(error)
+    except sqlite3.Error as error:
+        raise store_error(uri, key, str(error)) from None
     return None
 
 

@@ -1,12 +1,16 @@
 """The run of a finished training: found by what its result row says of it, or made."""
 
+import hashlib
+
 from mlflow.entities import Run
 
 from pipelines.tracking.connection import Connection
 from pipelines.tracking.source import source_tags
 from pipelines.tracking.vocabulary import CURVE_SECONDS, Subject
 
-_PARENT_TAG = "mlflow.parentRunId"
+PARENT_TAG = "mlflow.parentRunId"
+IDENTITY_TAG = "gqbench.identity"
+_DIGITS = 32  # digits, as many as those of a run's own
 
 
 def find_run(connection: Connection, subject: Subject) -> Run | None:
@@ -22,13 +26,27 @@ def find_run(connection: Connection, subject: Subject) -> Run | None:
 
 
 def make_run(connection: Connection, subject: Subject, parent: str | None) -> Run:
-    """Make a finished run with the subject's tags, for a training whose results come from elsewhere."""
-    tags = subject.tags | source_tags()
+    """Return a finished run with the subject's tags, for a training whose results come from elsewhere.
+
+    One that was made, but not filled in because the store failed, is found by its token.
+    """
+    identity = f"{sorted(subject.tags.items())} {subject.row['train_seconds']}"
+    token = hashlib.sha256(identity.encode()).hexdigest()[:_DIGITS]
+    found = run_with_token(connection, token)
+    if found is not None:
+        return found
+    tags = subject.tags | source_tags() | {IDENTITY_TAG: token}
     if parent is not None:
-        tags[_PARENT_TAG] = parent
+        tags[PARENT_TAG] = parent
     run = connection.client.create_run(connection.experiment, tags=tags, run_name=subject.item)
     connection.client.set_terminated(run.info.run_id, "FINISHED")
     return connection.client.get_run(run.info.run_id)
+
+
+def run_with_token(connection: Connection, token: str) -> Run | None:
+    """Return the run that carries this token, or None."""
+    wanted = f"tags.`{IDENTITY_TAG}` = '{token}'"
+    return next(iter(connection.client.search_runs([connection.experiment], wanted, max_results=1)), None)
 
 
 def logged_model(run: Run) -> str | None:

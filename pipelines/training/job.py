@@ -45,11 +45,14 @@ def run_training(stage: str, name: str, params: Path = DEFAULT_PATH) -> Row:
     sizes = sizes_of(model)
     folder = CHECKPOINT_FOLDER / name
     tags = {"model": name, "data_checksum": data.checksum, "seed": recipe.seed}
-    resumes = unfinished_checkpoint(folder, spec, recipe, data) is not None
+    unfinished = unfinished_checkpoint(folder, spec, recipe, data)
+    resumes = unfinished is not None
     with open_run(tracking, stage, name, tags, role=Role.MODEL, resumes=resumes) as tracker:
         tracker.log_dataset(data.name, data.checksum, data.sizes, "training")
         tracker.log_params(_params(name, spec, recipe, data))
-        result = train(model, data, recipe, folder=folder, tracker=tracker, description=name)
+        result = train(
+            model, data, recipe, folder=folder, tracker=tracker, description=name, unfinished=unfinished
+        )
         row = summarise_run(name, data, recipe, sizes, result)
         write_csv(RESULT_FOLDER / f"{name}.csv", result.history)
         write_json(RESULT_FOLDER / f"{name}.json", row)

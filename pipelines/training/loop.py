@@ -3,7 +3,7 @@
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -65,17 +65,21 @@ def train(
     folder: Path,
     tracker: "Tracker",
     description: str,
+    unfinished: Checkpoint | Literal["look"] | None = "look",
 ) -> TrainResult:
     """Train `model`, in place, on the training part; choose the best epoch on the validation part.
 
     Writes `folder`/last.pt after every epoch, the one before staying as previous.pt, and best.pt after every better
     one. Where the newest whole one belongs to an unfinished run of the same model, recipe and data, training goes on
-    after its epoch, bit for bit as if it had not been interrupted; otherwise it starts anew. Every epoch's row goes to
-    `tracker`.
+    after its epoch, bit for bit as if it had not been interrupted; otherwise it starts anew. Who has called
+    `unfinished_checkpoint` already hands over what it has found. Every epoch's row goes to `tracker`.
     Raises DivergedError where the loss is no longer finite, UserError where the training part is smaller than a batch.
     """
     run = _Run(model, data, recipe, folder)
-    run.resume()
+    if unfinished == "look":
+        unfinished = unfinished_checkpoint(folder, spec_of(model), recipe, data)
+    if unfinished is not None:
+        run.resume(unfinished)
     epochs = range(run.epoch, recipe.epochs)
     with tqdm(epochs, desc=description, initial=run.epoch, total=recipe.epochs, disable=None) as progress:
         for _ in progress:
@@ -128,11 +132,9 @@ class _Run:
             data, recipe.batch_size, seed=recipe.seed, device=self.runtime.device, augment=recipe.augment
         )
 
-    def resume(self) -> None:
-        """Take over the state of the last whole checkpoint if it is of this very run and unfinished."""
-        last = unfinished_checkpoint(self.folder, spec_of(self.model), self.recipe, self.data)
-        if last is None or last.optimizer_state is None:
-            return
+    def resume(self, last: Checkpoint) -> None:
+        """Take over the state of an unfinished run's last checkpoint."""
+        assert last.optimizer_state is not None
         self.model.load_state_dict(last.model_state)
         self.optimizer.load_state_dict(last.optimizer_state)
         restore_generators(self.model, last.generator_states)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from pipelines.cluster import find_detached, stop_detached
-from pipelines.errors import UserError
 from tests.cluster.traces import alive, host_state, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,19 +17,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def stage(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "stages.cluster", *arguments]
-    environment = {**os.environ, **variables}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 @pytest.fixture
-def nothing_up(machine: None) -> Iterator[None]:
-    try:
-        cluster = find_detached()
-    except UserError:
-        yield
-        stop_detached()
-    else:
-        pytest.skip(f"a cluster of yours is up (supervisor {cluster.pid}); these tests would end it")
+def nothing_up(machine: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Work in a folder of its own: a cluster is one of the folder that it was started in."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    stop_detached()
 
 
 @pytest.mark.usefixtures("nothing_up")
@@ -55,6 +51,27 @@ def test_up_run_status_down() -> None:
 
 
 @pytest.mark.usefixtures("nothing_up")
+def test_clusters_of_two_checkouts_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        assert stage("up").returncode == 0
+    try:
+        for folder in folders:
+            monkeypatch.chdir(folder)
+            assert stage("run", "--", "ssh", "node1", "pwd").returncode == 0
+        monkeypatch.chdir(folders[0])
+        assert stage("down").stdout == "ended 1 cluster(s)\n"
+        monkeypatch.chdir(folders[1])
+        assert alive(find_detached().pid)
+    finally:
+        for folder in folders:
+            monkeypatch.chdir(folder)
+            stop_detached()
+
+
+@pytest.mark.usefixtures("nothing_up")
 def test_down_and_up_work_after_a_kill() -> None:
     before = host_state()
     assert stage("up").returncode == 0
@@ -71,13 +88,15 @@ def test_down_and_up_work_after_a_kill() -> None:
 def test_a_terminated_run_ends_its_command_and_leaves_the_cluster_up() -> None:
     assert stage("up").returncode == 0
     command = [sys.executable, "-m", "stages.cluster", "run", "--", "sh", "-c", "echo started; sleep 1000"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
+    ) as run:
         assert run.stdout is not None
         assert run.stdout.readline() == "started\n"
         run.terminate()
     assert run.returncode == 143
     # Killed it is, but on a busy machine it may not be gone yet.
-    assert wait_until(lambda: stage("run", "--", "pgrep", "-x", "sleep").stdout == "", 30)
+    assert wait_until(lambda: stage("run", "--", "pgrep", "-x", "sleep").stdout == "")
     assert stage("down").stdout == "ended 1 cluster(s)\n"
 
 

@@ -16,7 +16,6 @@ def horovodrun(
     script: str | Path,
     *args: str,
     np: int = 2,
-    timeout: float | None = None,
     env: Mapping[str, str] | None = None,
 ) -> str:
     """Run `python script args` on `np` ranks on this machine; return the ranks' output, prefixed by rank.
@@ -33,7 +32,7 @@ def horovodrun(
     full_env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), full_env.get("PYTHONPATH", "")]))
     full_env["OMP_NUM_THREADS"] = "1"
     full_env.update(env or {})
-    hosts = ["-np", str(np), "--gloo", "-H", f"localhost:{np}"]
+    hosts = ["--disable-cache", "-np", str(np), "--gloo", "-H", f"localhost:{np}"]
     command = [str(bin_dir / "horovodrun"), *hosts, sys.executable, str(script), *args]
     process = subprocess.Popen(
         command,
@@ -45,7 +44,7 @@ def horovodrun(
         start_new_session=True,
     )
     try:
-        output, _ = process.communicate(timeout=timeout)
+        output, _ = process.communicate()
     except BaseException:  # pytest's time limit among them
         output = stop(process)
         print(f"{script} was ended; its output:\n{output}")

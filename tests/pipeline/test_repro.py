@@ -101,7 +101,16 @@ def test_metrics_and_plots_are_shown(workspace: Workspace) -> None:
     assert "validation_loss" in page
 
 
-def test_a_parameter_reruns_just_what_depends_on_it(workspace: Workspace) -> None:
+def test_a_change_reruns_just_what_depends_on_it(workspace: Workspace) -> None:
+    """Parameter, source file and presets, one after the other; then all is as before, as tests come in any order."""
+    check_a_parameter(workspace)
+    check_a_source_file(workspace)
+    check_presets(workspace)
+    workspace.run("git", "checkout", "--quiet", ".")
+    workspace.run("dvc", "checkout", "--quiet", "--force")
+
+
+def check_a_parameter(workspace: Workspace) -> None:
     workspace.set_params(speedup__links_mbit_per_second=[50])
     assert stages_run(workspace.run("dvc", "repro")) == ["speedup", "report"]
     links = {row["link"] for row in workspace.json("results/speedup.json")}
@@ -113,13 +122,13 @@ def test_a_parameter_reruns_just_what_depends_on_it(workspace: Workspace) -> Non
     assert ratio["old"] == ratio["new"] > 0  # the link changes predictions, not what was measured
 
 
-def test_a_source_file_reruns_just_what_imports_it(workspace: Workspace) -> None:
+def check_a_source_file(workspace: Workspace) -> None:
     source = workspace.folder / "pipelines/report/tables.py"
     source.write_text(source.read_text(encoding="utf-8") + "\n# touched\n", encoding="utf-8")
     assert stages_run(workspace.run("dvc", "repro")) == ["report"]
 
 
-def test_presets_compose(workspace: Workspace) -> None:
+def check_presets(workspace: Workspace) -> None:
     """`dvc exp run -S` composes conf/ into params.yaml and runs with it; a single key can be set beside presets."""
     choices = ("-S", "scale=cpu", "-S", "data=digits", "-S", "prepare.train_limit=200")
     assert stages_run(workspace.run("dvc", "exp", "run", *choices, "prepare")) == ["prepare"]

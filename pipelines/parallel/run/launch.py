@@ -59,4 +59,5 @@ def options(job: Job) -> list[str]:
     """Return horovodrun's options for `job`; a user may give the same by hand."""
     config = job.distributed
     interface = ["--network-interfaces", config.network_interface] if config.network_interface else []
-    return ["-np", str(config.workers), "-H", config.host_slots, *interface]
+    # Horovod keeps its checks of hosts in the home folder, in a file that two runs at once would tear.
+    return ["--disable-cache", "-np", str(config.workers), "-H", config.host_slots, *interface]

@@ -34,9 +34,9 @@ def test_a_plain_script_needs_five_lines(tmp_path: Path) -> None:
     assert sum(line.startswith("+") and not line.startswith("+++") for line in lines) <= MAX_CHANGED_LINES
     script = tmp_path / "with_gq.py"
     script.write_text(changed)
-    plain = horovodrun(PLAIN, str(tmp_path / "plain.pt"), timeout=300)
-    first = horovodrun(script, str(tmp_path / "gq.pt"), timeout=300)
-    again = horovodrun(script, str(tmp_path / "gq.pt"), timeout=300)
+    plain = horovodrun(PLAIN, str(tmp_path / "plain.pt"))
+    first = horovodrun(script, str(tmp_path / "gq.pt"))
+    again = horovodrun(script, str(tmp_path / "gq.pt"))
     assert "horovod_gq.compression.GQ" in first
     assert "NoneCompressor" in plain
     assert "groups=compression.groups" not in first, "the tensors travelled one by one"

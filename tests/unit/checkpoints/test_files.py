@@ -3,6 +3,7 @@
 import os
 import pickle
 import random
+import resource
 import signal
 import time
 from pathlib import Path
@@ -13,8 +14,9 @@ import torch
 
 from pipelines import checkpoints
 from pipelines.checkpoints import CheckpointError
+from pipelines.errors import UserError
 from tests.damage import Executes, malicious, old_format
-from tests.soak import times
+from tests.soak import Tried, times
 
 PAYLOAD = {"weight": torch.arange(12.0).reshape(3, 4), "epoch": 3, "history": [{"loss": 0.5}], "none": None}
 
@@ -53,9 +55,10 @@ def test_the_same_content_gives_the_same_bytes(file: Path, tmp_path: Path) -> No
     assert (tmp_path / "again" / "last.pt").read_bytes() == file.read_bytes()
 
 
-def test_a_flipped_bit_anywhere_is_found(file: Path) -> None:
+def test_a_flipped_bit_anywhere_is_found(file: Path, tried: Tried) -> None:
     content = file.read_bytes()
     generator = random.Random(0)
+    tried("flipped bits of a checkpoint", len(content) * times(1, 8))
     for place in range(len(content)):
         for bit in range(8) if times(0, 1) else [generator.randrange(8)]:
             damaged = bytearray(content)
@@ -64,8 +67,9 @@ def test_a_flipped_bit_anywhere_is_found(file: Path) -> None:
             assert "is damaged: its SHA-256 is" in (reason := reason_for(file)) or "has no checksum" in reason
 
 
-def test_a_file_cut_off_anywhere_is_found(file: Path) -> None:
+def test_a_file_cut_off_anywhere_is_found(file: Path, tried: Tried) -> None:
     content = file.read_bytes()
+    tried("checkpoints cut off", len(content))
     for length in range(len(content)):
         file.write_bytes(content[:length])
         assert "has no checksum" in (reason := reason_for(file)) or f"it has {length} bytes" in reason
@@ -120,6 +124,24 @@ def test_a_death_at_any_step_of_writing_leaves_the_old_file(
     assert_whole(checkpoints.load(file))
 
 
+@pytest.mark.parametrize("room", [0, 1000])
+def test_a_full_disk_leaves_the_old_file_and_one_line(file: Path, room: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        with pytest.raises(
+            UserError, match=r"last\.pt cannot be written \(.*\); what was there is kept"
+        ) as caught:
+            checkpoints.save({"epoch": 4}, file, predecessor=file.with_name("previous.pt"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert str(caught.value).isprintable()
+    assert_whole(checkpoints.load(file))
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
 def test_the_predecessor_is_kept(file: Path) -> None:
     previous = file.with_name("previous.pt")
     checkpoints.save({"epoch": 4}, file, predecessor=previous)
@@ -127,7 +149,8 @@ def test_the_predecessor_is_kept(file: Path) -> None:
     assert_whole(checkpoints.load(previous))
 
 
-def test_a_writer_that_is_killed_leaves_whole_files(tmp_path: Path) -> None:
+def test_a_writer_that_is_killed_leaves_whole_files(tmp_path: Path, tried: Tried) -> None:
+    tried("kills of a checkpoint's writer", times(10, 300))
     last, previous = tmp_path / "last.pt", tmp_path / "previous.pt"
     generator = random.Random(1)
     for _ in range(times(10, 300)):

@@ -18,7 +18,7 @@ from pipelines.errors import UserError
 from pipelines.preflight.references import check_references
 from pipelines.preflight.sections import check_sections, read_sections
 from tests.imports import ROOT
-from tests.soak import SOAK, times
+from tests.soak import SOAK, Tried, times
 
 COMMITTED = ROOT / "params.yaml"
 CONTENT = COMMITTED.read_bytes()
@@ -208,7 +208,8 @@ MUTATIONS = [_flip_bit, _insert, _cut, _replace_scalar, _replace_number, _repeat
 
 
 @pytest.mark.timeout(0 if SOAK else 600)
-def test_a_mutated_file_is_accepted_or_named_in_one_line_a_problem(tmp_path: Path) -> None:
+def test_a_mutated_file_is_accepted_or_named_in_one_line_a_problem(tmp_path: Path, tried: Tried) -> None:
+    tried("mutated parameter files", times(150, 6000))
     outcomes: Counter[str] = Counter()
     for seed in range(times(150, 6000)):
         path = write(tmp_path, mutate(CONTENT, random.Random(seed)))
@@ -241,5 +242,10 @@ def test_a_mutated_file_is_accepted_or_named_in_one_line_a_problem(tmp_path: Pat
         max_leaves=5,
     ),
 )
-def test_any_value_in_any_place_is_accepted_or_named(path: tuple[Any, ...], value: Any) -> None:
+def check_any_value(path: tuple[Any, ...], value: Any) -> None:
     check_lines(problems_of(replaced(path, value)), str(COMMITTED))
+
+
+def test_any_value_in_any_place_is_accepted_or_named(tried: Tried) -> None:
+    tried("any values in any places of params.yaml", times(100, 3000))
+    check_any_value()

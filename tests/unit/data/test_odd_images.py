@@ -15,7 +15,7 @@ from pipelines.data.images import MOST_PIXELS, is_grey, read_image
 from pipelines.data.preparation import prepare
 from pipelines.data.raw import SOURCES
 from pipelines.errors import UserError
-from tests.soak import times
+from tests.soak import Tried, times
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 COLOURS = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -129,7 +129,8 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "gif", "bmp", "tif", "webp", "ppm"])
-def test_any_damaged_image_is_read_or_named(tmp_path: Path, kind: str) -> None:
+def test_any_damaged_image_is_read_or_named(tmp_path: Path, kind: str, tried: Tried) -> None:
+    tried("damaged images", times(100, 2000))
     file = tmp_path / f"x.{kind}"
     exif = Image.Exif()
     exif[274] = 6

@@ -15,7 +15,7 @@ from pipelines.data.preparation import channel_statistics, prepare, resize, spli
 from pipelines.data.raw import RawData
 from pipelines.data.split import limit, stratified_pick
 from pipelines.errors import UserError
-from tests.soak import times
+from tests.soak import Tried, times
 
 
 @settings(max_examples=50, deadline=None)
@@ -132,8 +132,9 @@ def load_or_message(folder: Path) -> tuple[PreparedData | None, str]:
         return None, str(error)
 
 
-def test_any_damage_of_prepared_files_is_named(tmp_path: Path, make_config: Any) -> None:
+def test_any_damage_of_prepared_files_is_named(tmp_path: Path, make_config: Any, tried: Tried) -> None:
     """Bytes are flipped and files cut off in many places; the line names the file, and nothing is taken for whole."""
+    tried("damaged prepared files", 4 * times(60, 2000))
     prepare(make_config(train_limit=60, test_limit=20), tmp_path, tmp_path / "samples.png")
     whole = load_prepared(tmp_path)
     generator = random.Random(0)

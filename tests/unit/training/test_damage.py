@@ -79,9 +79,10 @@ def test_a_lost_best_checkpoint_does_not_lose_the_result(
     check_resumed(whole, resumed, folder)
 
 
-def test_random_kills_lose_nothing(tmp_path):
+def test_random_kills_lose_nothing(tmp_path, tried):
     """A training is killed again and again, at random moments; then it ends as if nothing had happened."""
     kills = times(6, 60)
+    tried("kills of a training", kills)
     command = [sys.executable, "-m", "tests.unit.training.run_kills", str(tmp_path), str(kills)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,6 +7,7 @@ import torch
 
 from pipelines.data import Batches
 from pipelines.errors import UserError
+from pipelines.models import spec_of
 from pipelines.training import (
     load_checkpoint,
     loss_and_accuracy,
@@ -15,6 +16,7 @@ from pipelines.training import (
     rebuild_model,
     train,
 )
+from pipelines.training import loop as training_loop
 from tests.unit.training.conftest import RecordingTracker
 
 
@@ -78,6 +80,28 @@ def test_resume_is_exact_after_any_epoch(model, data, recipe, tmp_path, interrup
     assert resumed.best_epoch == whole.best_epoch
     for name in ("best.pt", "last.pt"):
         assert states_equal(tmp_path / "whole" / name, tmp_path / "parts" / name)
+
+
+def test_a_checkpoint_that_was_read_to_learn_of_it_is_not_read_again(
+    model, data, recipe, tmp_path, monkeypatch
+):
+    whole, _ = run(model(), data, recipe(), tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(model(), data, recipe(), tmp_path / "parts", interrupt_after=2)
+    found = training_loop.unfinished_checkpoint(tmp_path / "parts", spec_of(model()), recipe(), data)
+    monkeypatch.setattr(training_loop, "load_resumable", lambda _: pytest.fail("read again"))
+    tracker = RecordingTracker()
+    resumed = train(
+        model(),
+        data,
+        recipe(),
+        folder=tmp_path / "parts",
+        tracker=tracker,
+        description="test",
+        unfinished=found,
+    )
+    assert [step for step, _ in tracker.metrics] == [3, 4]
+    assert without_time(resumed.history) == without_time(whole.history)
 
 
 def test_interrupt_within_an_epoch_loses_that_epoch_only(model, data, recipe, tmp_path, monkeypatch):

@@ -1,0 +1,44 @@
+"""For all tests: one thread a process, and nothing that they have started outlives them."""
+
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.imports import ROOT
+from tests.leftovers import VARIABLE
+from tests.soak import RESULT, Recorder, tried
+
+__all__ = ["tried"]
+
+# Two test processes share two cores (`make test`), and launches put two ranks on them. Torch reads it when it is
+# imported, which is later.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+_WATCH = pytest.StashKey[subprocess.Popen[bytes]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the process that ends the leftovers; the workers of one suite have one."""
+    if VARIABLE in os.environ:
+        return
+    mark = secrets.token_hex(16)
+    command = [sys.executable, "-m", "tests.leftovers", mark]
+    # A session of its own: Ctrl-C in the terminal is for the suite.
+    config.stash[_WATCH] = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, start_new_session=True)
+    os.environ[VARIABLE] = mark
+    if RESULT in os.environ:
+        config.pluginmanager.register(Recorder(Path(os.environ[RESULT]).absolute()))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let it end what is left."""
+    watch = config.stash.get(_WATCH, None)
+    if watch is not None:
+        os.environ.pop(VARIABLE)
+        assert watch.stdin is not None
+        watch.stdin.close()
