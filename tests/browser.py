@@ -15,7 +15,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 def chromium() -> Iterator[Browser]:
     """Yield a running Chromium; it downloads nothing and is closed at the end."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=0)
         yield browser
         browser.close()
 
@@ -30,6 +30,7 @@ class Visit:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.set_default_timeout(0)  # a busy machine takes its time; pytest has a limit of its own
         self.page.goto(path.as_uri())
 
     def external(self) -> list[str]:
