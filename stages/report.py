@@ -1,12 +1,11 @@
-"""Stage report: one page with all tables and figures."""
+"""Stage report: one page with what was found."""
 
 from pathlib import Path
 
 from pipelines.command_line import stage_parser
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.entry import run_stage
-from pipelines.report import build_report
-from pipelines.report.findings import findings
+from pipelines.report import build_report, findings
 from pipelines.tracking import TrackingConfig, open_run
 
 

@@ -1,5 +1,6 @@
-"""The report: one page with all tables and figures."""
+"""The report: one page with what was found, interactive plots and all tables."""
 
 from pipelines.report.build import build_report, rebuild_report
+from pipelines.report.findings import findings
 
-__all__ = ["build_report", "rebuild_report"]
+__all__ = ["build_report", "findings", "rebuild_report"]

@@ -70,7 +70,7 @@ def shown_claims(rows: Sequence[Row]) -> list[Row]:
         if row["test"] is None:
             continue
         claim = row["statement"] if row["counted"] else "for orientation"
-        shown.append(row | {"claim": claim} | difference_cells(row))
+        shown.append(row | {"claim": claim, "claim_key": row["claim"]} | difference_cells(row))
     return shown
 
 

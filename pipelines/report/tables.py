@@ -44,6 +44,15 @@ RECOGNITION = (
     Column("train_seconds", "training", seconds, min),
 )
 
+RECOGNITION_SHORT = (
+    Column("model", "model"),
+    Column("test_accuracy", "test accuracy", percent_interval, max),
+    Column("auc_macro", "AUC macro", lambda interval: decimal(interval.value), max),
+    Column("num_parameters", "parameters", count, min),
+    Column("inference_latency_seconds_median", "latency, one image", milliseconds, min),
+    Column("train_seconds", "training", seconds, min),
+)
+
 PAIRS = (
     Column("first", "model"),
     Column("second", "other model"),
@@ -52,6 +61,15 @@ PAIRS = (
     Column("only_second_correct", "only the other correct", count),
     Column("p_value", "p", decimal),
     Column("p_value_holm", "p (Holm)", decimal),
+)
+
+DISTRIBUTED_SHORT = (
+    Column("model", "model"),
+    Column("method", "method"),
+    Column("step_seconds_median", "step (median)", milliseconds, min),
+    Column("acceleration_ratio", "acceleration", times, max),
+    Column("wire_bytes_per_step", "bytes a step", count, min),
+    Column("test_accuracy", "test accuracy", percent, max),
 )
 
 DISTRIBUTED = (

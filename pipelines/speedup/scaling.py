@@ -25,18 +25,24 @@ bits 127, of 16 bits 32,767."""
 
 
 def simulated_steps(
-    trace: Trace, method: str, workers: int, bandwidths: Sequence[float], machine: Machine
+    trace: Trace,
+    method: str,
+    workers: int,
+    bandwidths: Sequence[float],
+    machine: Machine,
+    latencies: Sequence[float] = (LATENCY_SECONDS,),
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Return the step of a method on each bandwidth (bits a second), [bandwidths].
 
-    Raises UserError where the method cannot have so many workers, or has no codec in the trace.
+    `latencies`: seconds, one for all bandwidths or one for each. Raises UserError where the method cannot have so many
+    workers, or has no codec in the trace.
     """
     if method not in trace.codecs:
         raise UserError(f"{trace.model}: {method} is not traced")
     network = Network(
         workers=workers,
         bandwidth=np.array(bandwidths, dtype=np.float64)[:, None],
-        latency=LATENCY_SECONDS,
+        latency=np.array(latencies, dtype=np.float64)[:, None],
         algorithm=Algorithm.BEST,
     )
     programs = programs_of(trace, method, trace.codecs[method].entry, workers)

@@ -1,15 +1,14 @@
 """The policy `auto` beside the methods that it may choose, in every cell of the sweep."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
-from scipy.stats import binom
 
+from pipelines.intervals import median_interval
 from pipelines.results import Row
 from pipelines.tables import markdown_line
 
-CONFIDENCE = 0.95
 CLOSE = 1.1
 """Close rivals of `auto`: what it may choose with a median step of at most so many times the shortest of these."""
 
@@ -55,15 +54,3 @@ def rivals(medians: Mapping[str, float], facts: Mapping[str, Row]) -> list[str]:
     limit = CLOSE * min((medians[method] for method in choosable), default=0.0)
     close = {method for method in choosable if medians[method] <= limit}
     return [method for method in medians if method in close or method in policies] if close else []
-
-
-def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Return an interval that holds the population's median with a probability of at least 95 %.
-
-    From order statistics: the number of values below the median is binomial (n, 1/2), whatever their distribution.
-    None for fewer than six values, whose extremes hold it with less.
-    """
-    ordered = sorted(values)
-    # The largest k with P(fewer than k values below the median) <= 2.5 %: the k-th value from either end.
-    k = int(binom.ppf((1 - CONFIDENCE) / 2, len(ordered), 0.5))
-    return (ordered[k - 1], ordered[-k]) if k else None

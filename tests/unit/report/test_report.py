@@ -1,33 +1,21 @@
-"""The report page: built from small results, then opened in a real browser."""
+"""The report page, built from the committed results."""
 
+import json
 import re
-import struct
-import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines.errors import UserError
 from pipelines.report import build_report
+from pipelines.report.build import SECTIONS
+from pipelines.report.inputs import Inputs
+from pipelines.report.page import Section, prose, render_page, script_json
+from pipelines.report.sections import answers, links, recognition, trust
 from pipelines.report.tables import RECOGNITION, shown_recognition
 from pipelines.results import Row, reference, write_json
-from pipelines.tables import make_table
-from tests.browser import CHROMIUM, title_of
-
-
-def png() -> bytes:
-    """One red pixel."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0\xff\0\0"))
-        + chunk(b"IEND", b"")
-    )
+from pipelines.tables import Table, make_table
 
 
 def figures_of(accuracy: float) -> Row:
@@ -37,75 +25,84 @@ def figures_of(accuracy: float) -> Row:
     return {**figures, **bounds, **{f"{key}_high": value + 0.0004 for key, value in figures.items()}}
 
 
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    common = {
-        "data_checksum": "0123456789abcdef",
-        "commit": "c0ffee",
-        "device": "cpu",
-        "torch_version": "2.13.0",
-    }
-    recognition = [
-        {"model": "densenet<100>", **figures_of(0.9876), "num_parameters": 769162, **common},
-        {"model": "vgg16_bn", **figures_of(0.97), "num_parameters": 14_000_000, **common},
-    ]
-    pair = {"first": "densenet<100>", "second": "vgg16_bn", "accuracy_difference": 0.0176}
-    pair |= {"only_first_correct": 9, "only_second_correct": 1, "p_value": 0.02148, "p_value_holm": 0.04297}
-    step = {
-        f"{part}_seconds_median": 0.01 for part in ("step", "compute", "encode", "communication", "decode")
-    }
-    distributed = [{"model": "densenet50", "method": "gq4", "workers": 2, **step, **common}]
-    speedup = [{"model": "densenet50", "method": "gq4", "link": "100mbit", "acceleration_ratio": 0.5}]
-    write_json(tmp_path / "recognition.json", recognition)
-    write_json(tmp_path / "recognition_pairs.json", [pair])
-    write_json(tmp_path / "distributed.json", distributed)
-    write_json(tmp_path / "speedup.json", speedup)
-    write_json(tmp_path / "slow_link.json", {"measured": False, "reason": "no bridges here", "rows": []})
-    write_json(tmp_path / "prepare.json", {"name": "digits"})
-    (tmp_path / "figures/recognition").mkdir(parents=True)
-    for name in ("samples", "recognition/curves", "recognition/roc-vgg16_bn", "step_parts"):
-        (tmp_path / f"figures/{name}.png").write_bytes(png())
-    return tmp_path
+def test_page_is_one_file_with_every_number(page: Path, results: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    row = json.loads((results / "recognition.json").read_text())[0]
+    assert f"{100 * row['test_accuracy']:.2f} % [" in text
+    assert f"{row['num_parameters']:,}" in text
+    assert "densenet&lt;50&gt;" in text  # names are escaped, in the page and in the data of plots
+    assert "densenet<50>" not in text
+    assert text.count("data:image/png;base64,") == 1  # the samples; all else is drawn
+    markup = text.partition('id="plot-config"')[0]  # the library follows
+    assert not re.search(r'(src|href)="(?!data:|#)', markup)
+    assert len(text) < 4e6
 
 
-def test_page_is_one_file_with_every_number_and_figure(results: Path) -> None:
-    build_report(results, results / "report.html")
-    page = (results / "report.html").read_text(encoding="utf-8")
-    assert "98.76 % [98.71, 98.80]" in page
-    assert "0.9991 [0.9986, 0.9995]" in page
-    assert "769,162" in page
-    assert "densenet&lt;100&gt;" in page  # names are escaped
-    assert page.count("data:image/png;base64,") == 4
-    assert not re.search(r'(src|href)="(?!data:|#)', page)
+def test_findings_come_first_and_samples_last(page: Path) -> None:
+    sections = re.findall(r'<section id="([\w-]+)"', page.read_text(encoding="utf-8"))
+    assert sections[:2] == ["answers", "headline"]
+    assert sections[-1] == "data"
+    assert len(sections) == len(SECTIONS)
 
 
-def test_pictures_of_models_follow_each_other_by_depth(results: Path) -> None:
-    for depth in (200, 50, 100):
-        (results / f"figures/recognition/roc-densenet{depth}.png").write_bytes(png())
-    build_report(results, results / "report.html")
-    page = (results / "report.html").read_text(encoding="utf-8")
-    names = re.findall(r"ROC per class: (\w+)\.</figcaption>", page)
-    assert names == ["densenet50", "densenet100", "densenet200", "vgg16_bn"]
+def test_a_page_without_plots_carries_no_plotting_library() -> None:
+    text = render_page("Title", "Subtitle", [("commit", "c0ffee")], [Section("one", "One", ["`make` it."])])
+    assert "<script" not in text
+    assert "<code>make</code> it." in text
+    assert len(text) < 2e4
+
+
+def test_text_and_data_cannot_break_out_of_their_elements() -> None:
+    assert prose("a <b> `<c>`") == "a &lt;b&gt; <code>&lt;c&gt;</code>"
+    data = {"name": "</script><script>"}
+    assert "<" not in script_json(data)
+    assert json.loads(script_json(data)) == data
+
+
+def cells(table: Table | None) -> list[list[str]]:
+    assert table is not None
+    return [[cell.text for cell in row] for row in table.rows]
 
 
 def test_every_two_models_are_tested_on_the_same_images(results: Path) -> None:
-    build_report(results, results / "report.html")
-    page = (results / "report.html").read_text(encoding="utf-8")
-    section = page[page.index('<section id="pairs">') :]
-    cells = re.findall(r"<td[^>]*>([^<]*)</td>", section[: section.index("</section>")])
-    assert cells == ["densenet&lt;100&gt;", "vgg16_bn", "+1.76 points", "9", "1", "0.02148", "0.04297"]
+    table = recognition.section(Inputs(results)).details[1].table
+    num_models = len(json.loads((results / "recognition.json").read_text()))
+    assert len(cells(table)) == num_models * (num_models - 1) / 2
+    assert cells(table)[0] == ["densenet<50>", "densenet100", "+0.668 points", "5", "2", "0.4531", "1"]
+
+
+class Given(Inputs):
+    """Inputs some of which a test gives."""
+
+    def __init__(self, folder: Path, **given: Any) -> None:
+        super().__init__(folder)
+        self.__dict__.update(given)
 
 
 def test_one_model_has_no_pairs(results: Path) -> None:
-    write_json(results / "recognition_pairs.json", [])
-    build_report(results, results / "report.html")
-    page = (results / "report.html").read_text(encoding="utf-8")
-    section = page[page.index('<section id="pairs">') :]
-    assert "One model alone: no pair to test." in section
-    assert "<table>" not in section[: section.index("</section>")]
+    detail = recognition.section(Given(results, pairs=[])).details[1]
+    assert detail.table is None
+    assert list(detail.paragraphs) == ["One model alone: no pair to test."]
 
 
-def test_the_claims_of_the_study_are_answered(results: Path) -> None:
+def test_models_keep_their_order_in_every_picture(results: Path) -> None:
+    confusion = recognition.section(Inputs(results)).plots[-1]
+    names = [row["model"] for row in Inputs(results).recognition]
+    assert [panel.title for panel in confusion.panels] == names
+
+
+def test_accelerations_by_link_are_those_of_the_rows(results: Path) -> None:
+    table = links.section(Inputs(results)).details[0].table
+    rows = Inputs(results).speedup
+    first = [f"{row['acceleration_ratio']:.2f}×" for row in rows if row["method"] == rows[0]["method"]][:1]
+    assert cells(table)[0][:3] == [rows[0]["model"], rows[0]["method"], *first]
+    assert len(cells(table)) == len({(row["model"], row["method"]) for row in rows})
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which only one claim of the study was answered."""
+    monkeypatch.setattr(reference, "REFERENCE", tmp_path / "none")
     claim = {"data": "digits", "claim": "deeper", "statement": "Deeper is better", "reason": None}
     claim |= {"experiment": "claim", "claim_answer": "not decided"}
     bounds = {"difference": 0.004, "difference_low": -0.001, "difference_high": 0.009}
@@ -115,33 +112,102 @@ def test_the_claims_of_the_study_are_answered(results: Path) -> None:
         {**claim, "test": None, "answer": "not decided"},
         {**claim, **test, **bounds, "p_value": None, "answer": "not decided"},
     ]
-    write_json(results / "study/study.json", rows)
-    build_report(results, results / "report.html")
-    page = (results / "report.html").read_text(encoding="utf-8")
-    assert "Deeper is better, on digits: not decided." in page
-    assert "commit beefcafe" in page
-    assert re.search(r"densenet100 over densenet50.*\+0\.4 points.*\[-0\.1, \+0\.9\]", page)
+    write_json(tmp_path / "study/study.json", rows)
+    return tmp_path
 
 
-def claims_of(results: Path) -> str:
-    build_report(results, results / "report.html")
-    page = (results / "report.html").read_text(encoding="utf-8")
-    section = page[page.index('<section id="claims">') :]
-    return section[: section.index("</section>")]
+def test_a_claim_has_its_answer_and_its_interval_in_one_sentence(study: Path) -> None:
+    section = answers.section(Inputs(study))
+    last = section.verdicts[-1]
+    assert (last.answer, last.claim) == ("not decided", "Deeper is better, on digits")
+    assert last.evidence == "densenet100 over densenet50: +0.40 points (−0.10 to +0.90)."
+    assert "commit beefcafe" in section.details[0].paragraphs[0]
+    assert [verdict.answer for verdict in section.verdicts[:-1]] == ["not run", "not run"]
 
 
-def test_without_a_study_of_the_users_own_the_authors_answers_are_shown_as_theirs(results: Path) -> None:
-    section = claims_of(results)
-    assert "Answered by the authors&#39; run (yours: make study) at commit" in section
-    assert "reference/study/study.md" in section
-    assert "<table>" in section
+def test_without_a_study_of_the_users_own_the_authors_answers_are_shown_as_theirs(tmp_path: Path) -> None:
+    section = answers.section(Inputs(tmp_path))
+    assert "answered by the authors' run (yours: make study) at commit" in section.details[0].paragraphs[0]
+    assert {"holds", "not decided", "not run"} >= {verdict.answer for verdict in section.verdicts}
+    assert section.details[0].table is not None
 
 
-def test_claims_without_any_rows_are_said_to_be_not_run(
-    results: Path, monkeypatch: pytest.MonkeyPatch
+def test_nothing_run_is_said_to_be_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "REFERENCE", tmp_path / "none")
+    section = answers.section(Inputs(tmp_path))
+    assert [verdict.answer for verdict in section.verdicts] == ["not run"] * 3
+
+
+def sweep_rows(model: str, rounds: list[float]) -> list[Row]:
+    """Rows of plain sums, whose rounds take a second, and of GQ."""
+    row = {"model": model, "link": "1gbit", "workers": 2, "oversubscribed": False}
+    return [
+        {**row, "method": "sdp", "step_seconds_by_round": [1.0] * len(rounds)},
+        {**row, "method": "gq4_bucketed", "step_seconds_by_round": rounds},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "answer"),
+    [
+        ([0.5] * 8, "holds"),
+        ([2.0] * 8, "does not hold"),
+        ([0.5, 2.0] * 4, "not decided"),
+        ([0.5] * 4, "not decided"),  # too few for an interval
+    ],
+)
+def test_faster_is_answered_by_the_interval_of_the_median_ratio(
+    tmp_path: Path, rounds: list[float], answer: str
 ) -> None:
-    monkeypatch.setattr(reference, "REFERENCE", results / "none")
-    assert "Not run: make study answers them." in claims_of(results)
+    write_json(tmp_path / "sweep/sweep.json", [*sweep_rows("a", [0.5] * 8), *sweep_rows("b", rounds)])
+    verdict = answers.section(Inputs(tmp_path)).verdicts[0]
+    assert verdict.answer == answer
+    assert verdict.claim == "GQ with 4 bits is faster than plain sums on 1 Gbit/s"
+
+
+@pytest.mark.parametrize(
+    ("interval", "equivalent", "answer"),
+    [
+        ((-0.2, 0.3), True, "holds"),
+        ((-1.9, -0.6), False, "does not hold"),
+        ((0.6, 1.9), False, "does not hold"),
+        ((-0.9, 0.3), False, "not decided"),
+    ],
+)
+def test_equal_accuracy_is_answered_by_the_equivalence_test(
+    tmp_path: Path, interval: tuple[float, float], equivalent: bool, answer: str
+) -> None:
+    low, high = interval
+    row = {"data": "digits", "method": "gq8_bucketed", "num_seeds": 9, "margin_points": 0.5}
+    row |= {
+        "difference_points": (low + high) / 2,
+        "difference_low_points": low,
+        "difference_high_points": high,
+    }
+    write_json(tmp_path / "sweep/sweep.json", [])
+    write_json(tmp_path / "convergence/parity.json", [row | {"equivalent": equivalent}])
+    assert answers.section(Inputs(tmp_path)).verdicts[1].answer == answer
+
+
+def test_counted_bytes_are_compared_with_expected_ones(tmp_path: Path) -> None:
+    rows = [
+        {"wire_bytes_expected_per_step": 2e5, "wire_bytes_counted_per_step": counted}
+        for counted in (2e5, 2.09e5, 2.2e5)
+    ]
+    rows.append(
+        {"wire_bytes_expected_per_step": 1e3, "wire_bytes_counted_per_step": 9e9}
+    )  # mostly negotiation
+    write_json(tmp_path / "sweep/sweep.json", rows)
+    assert "within 5 % in 2 of 3 measurements" in " ".join(trust.section(Inputs(tmp_path)).paragraphs)
+
+
+def test_a_long_roc_curve_keeps_its_ends_and_its_shape() -> None:
+    curve = [{"fpr": index / 999, "tpr": min(1.0, index / 99)} for index in range(1000)]
+    thin = recognition.thinned(curve)
+    assert len(thin) == recognition.MOST_POINTS
+    assert (thin[0], thin[-1]) == (curve[0], curve[-1])
+    assert recognition.zoom_of([curve]) == 0.1
+    assert recognition.zoom_of([curve, [{"fpr": x / 10, "tpr": x / 10} for x in range(11)]]) == 1.0
 
 
 def test_the_best_of_a_column_is_marked_within_its_group() -> None:
@@ -160,21 +226,7 @@ def test_the_best_of_a_column_is_marked_within_its_group() -> None:
     assert not any(cell.best for row in alone.rows for cell in row)
 
 
-def test_a_missing_result_says_what_to_run(results: Path) -> None:
-    (results / "speedup.json").unlink()
-    with pytest.raises(UserError, match=r"speedup\.json: cannot be read .*make repro"):
-        build_report(results, results / "report.html")
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
-def test_a_browser_shows_the_page(results: Path) -> None:
-    build_report(results, results / "report.html")
-    # The page reports itself: every picture decoded, no column of the tables lost, no horizontal overflow.
-    probe = """<script>addEventListener("load", () => {
-      const images = [...document.images].map(i => i.complete && i.naturalWidth > 0);
-      document.title = JSON.stringify({images, tables: document.querySelectorAll("table").length,
-        overflow: document.documentElement.scrollWidth > innerWidth});
-    });</script></body>"""
-    page = results / "report.html"
-    page.write_text(page.read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
-    assert title_of(page) == '{"images":[true,true,true,true],"tables":5,"overflow":false}'
+def test_a_missing_result_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"prepare\.json|recognition\.json: cannot be read .*make repro"):
+        build_report(tmp_path, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()

@@ -1,6 +1,5 @@
 """The study's page: built from hand-made rows, then opened in a real browser."""
 
-import json
 import re
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from pipelines.experiments.study import StudyConfig
 from pipelines.experiments.study.answers.paper import read_paper_run
 from pipelines.experiments.study.answers.summary import summarise
 from pipelines.results import read_json, write_json
-from tests.browser import CHROMIUM, title_of
+from tests.browser import CHROMIUM, Visit, chromium
 from tests.unit.experiments.study.rows import comparison_row, write_study
 
 MILESTONES = (0.5, 0.75)
@@ -203,13 +202,12 @@ def test_a_browser_shows_the_page(results: Path) -> None:
     page = results / "study/study.html"
     text = page.read_text(encoding="utf-8")
     assert not re.search(r'(src|href)="(?!data:|#)', text)
-    # The page reports itself: every picture decoded, no table lost, every link with its section, no overflow.
-    probe = """<script>addEventListener("load", () => {
-      const images = [...document.images].map(i => i.complete && i.naturalWidth > 0);
-      const links = [...document.querySelectorAll("nav a")].every(a => document.querySelector(a.hash));
-      document.title = JSON.stringify({images, links, tables: document.querySelectorAll("table").length,
-        overflow: document.documentElement.scrollWidth > innerWidth});
-    });</script></body>"""
-    page.write_text(text.replace("</body>", probe), encoding="utf-8")
-    seen = json.loads(title_of(page))
-    assert seen == {"images": [True] * len(FIGURES), "links": True, "tables": 7, "overflow": False}
+    with chromium() as browser:
+        visit = Visit(browser, page)
+        images = visit.page.evaluate("[...document.images].map((i) => i.complete && i.naturalWidth > 0)")
+        links = "[...document.querySelectorAll('nav a')].every((a) => document.querySelector(a.hash))"
+        assert images == [True] * len(FIGURES)
+        assert visit.page.evaluate(links)
+        assert visit.page.locator("table").count() == 7
+        assert not visit.overflows()
+        assert visit.complaints == []
