@@ -37,6 +37,26 @@ def figures_of(accuracy: float) -> Row:
     return {**figures, **bounds, **{f"{key}_high": value + 0.0004 for key, value in figures.items()}}
 
 
+def target(method: str, link: float, steps: int | None) -> Row:
+    """A row of target.json, 0.5 s a step."""
+    return {
+        "model": "densenet50",
+        "workers": 16,
+        "method": method,
+        "study_method": method.upper(),
+        "link": f"{link:g}mbit",
+        "link_mbit_per_second": link,
+        "target_accuracy": 0.9,
+        "best_accuracy": 0.81,
+        "curve_model": "densenet22",
+        "steps_to_target": steps,
+        "step_seconds": 0.5,
+        "seconds_to_target": steps and 0.5 * steps,
+        "gigabytes_to_target": steps and 0.25,
+        "price_to_target": steps and 0.0123,
+    }
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     common = {
@@ -61,6 +81,10 @@ def results(tmp_path: Path) -> Path:
     write_json(tmp_path / "distributed.json", distributed)
     write_json(tmp_path / "speedup.json", speedup)
     write_json(tmp_path / "slow_link.json", {"measured": False, "reason": "no bridges here", "rows": []})
+    write_json(
+        tmp_path / "target.json",
+        [target("sdp", 100.0, 16), target("ssp", 100.0, None), target("sdp", 1e4, 16)],
+    )
     write_json(tmp_path / "prepare.json", {"name": "digits"})
     (tmp_path / "figures/recognition").mkdir(parents=True)
     for name in ("samples", "recognition/curves", "recognition/roc-vgg16_bn", "step_parts"):
@@ -178,3 +202,19 @@ def test_a_browser_shows_the_page(results: Path) -> None:
     page = results / "report.html"
     page.write_text(page.read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
     assert title_of(page) == '{"images":[true,true,true,true],"tables":5,"overflow":false}'
+
+
+def test_what_a_target_costs_is_told_apart_by_what_was_measured(results: Path) -> None:
+    build_report(results, results / "report.html")
+    page = (results / "report.html").read_text(encoding="utf-8")
+    section = page[page.index('id="target"') :]
+    for shown in (
+        "90% test accuracy",
+        "on a link of 100mbit",
+        "not reached (best: 81.00 %)",
+        "8.0 s",
+        "0.0123",
+    ):
+        assert shown in section, shown
+    assert "10000mbit" not in section
+    assert "No slow link was measured here, all are predicted: no bridges here." in page
