@@ -4,10 +4,11 @@ Run: python -m benchmarks.speedup_model [--calibration FOLDER]
      python -m benchmarks.speedup_model record [--models NAME...]    traces of the suite's models, one thread
      python -m benchmarks.speedup_model measure                      cells of three and four workers, light compute
      python -m benchmarks.speedup_model calibrate [--rows FILE]      fit on `make sweep`'s rows, and validate
+     python -m benchmarks.speedup_model curves [--folder FOLDER]     accuracies by epoch, of convergence runs
      python -m benchmarks.speedup_model published                    points of other machines, predicted
 
-Without a word it prints the errors of the committed calibration, on cells that its fit had not seen. `record`,
-`measure` and `calibrate` write pipelines/speedup/data, which a prediction starts from; commit what they write.
+Without a word it prints the errors of the committed calibration, on cells that its fit had not seen. The
+other words but `published` write pipelines/speedup/data, which a prediction starts from; commit what they write.
 """
 
 import argparse
@@ -21,12 +22,16 @@ import numpy as np
 from pipelines.command_line import own_program
 from pipelines.config import DEFAULT_PATH, load_section, load_yaml
 from pipelines.errors import UserError
+from pipelines.experiments.convergence.config import ConvergenceConfig
+from pipelines.experiments.convergence.job import OTHER_MODELS
 from pipelines.experiments.sweep.config import SweepConfig
 from pipelines.experiments.sweep.job import load_job
 from pipelines.experiments.sweep.launch import measure, run
 from pipelines.parallel.run import horovodrun
 from pipelines.provenance import provenance
 from pipelines.results import Row, read_json, write_json
+from pipelines.results.compact import write_compact_json
+from pipelines.results.reference import REFERENCE
 from pipelines.speedup.calibration import Calibration, load_calibration
 from pipelines.speedup.calibration.cells import sweep_cells
 from pipelines.speedup.calibration.fit import fit
@@ -41,9 +46,13 @@ from pipelines.speedup.calibration.validation import (
 )
 from pipelines.speedup.published import published_rows
 from pipelines.speedup.recording import record_suite
+from pipelines.speedup.scaling import STUDY_METHODS
+from pipelines.speedup.target import BATCH_STEPS, CURVES
 
 CLOSE = 0.1
 SECTION = "more_workers"
+BATCH_SIZES = (2, 8, 16, 64)
+COMMAND = "python -m benchmarks.speedup_model"
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -60,7 +69,7 @@ def calibrate(rows: Sequence[Row], more_rows: Sequence[Row], params: Path, sourc
     usual = [each for each in predictions if not each.cell.oversubscribed]
     every = [*rows, *more_rows]
     made = {
-        "command": "python -m benchmarks.speedup_model calibrate",
+        "command": f"{COMMAND} calibrate",
         "rows": [source.as_posix(), MORE_WORKERS.relative_to(ROOT).as_posix()],
         "rows_commits": sorted({row["commit"] for row in every}),
         "rows_device": sorted({row["device"] for row in every}),
@@ -93,6 +102,32 @@ def record(params: Path, models: Sequence[str] | None) -> None:
         if models is None or model in models:
             trace = record_suite(params, model, more.batch_size, more.methods)
             trace.write(trace_file(model, batch_size=more.batch_size))
+    if models is None:
+        record_batches(params, sweep.models)
+
+
+def record_batches(params: Path, models: Sequence[str]) -> None:
+    """Record a step of each model at several batch sizes, codecs left out."""
+    steps = {
+        model: {size: record_suite(params, model, size, ()).step_seconds for size in BATCH_SIZES}
+        for model in models
+    }
+    write_compact_json(
+        BATCH_STEPS, {"command": f"{COMMAND} record", **provenance("cpu"), "step_seconds": steps}
+    )
+
+
+def collect_curves(params: Path, folder: Path) -> None:
+    """Keep the curves of the study's methods: of `make convergence` (committed), and of other models in `folder`."""
+    config = load_section(ConvergenceConfig, "convergence", params)
+    rows = read_json(REFERENCE / "convergence/convergence.json")
+    rows += [row for path in sorted(folder.glob("*.json")) for row in read_json(path)]
+    studied = {method for methods in STUDY_METHODS.values() for method in methods}
+    fields = ("model", "method", "workers", "epoch", "steps", "test_accuracy", "commit", "device")
+    kept = [{key: row[key] for key in fields} for row in rows if row["method"] in studied]
+    command = "python -m stages.convergence.curve --model MODEL --method METHOD --workers N"
+    size = config.global_batch_size
+    write_compact_json(CURVES, {"command": command, "global_batch_size": size, "curves": kept})
 
 
 def report(calibration: Calibration) -> Iterator[str]:
@@ -144,6 +179,7 @@ def main() -> None:
     )
     actions.add_parser("published")
     actions.add_parser("record").add_argument("--models", nargs="+")
+    actions.add_parser("curves").add_argument("--folder", type=Path, default=OTHER_MODELS)
     measuring = actions.add_parser("measure")
     for option in ("--model", "--link"):
         measuring.add_argument(option, help="given to a worker")
@@ -160,6 +196,9 @@ def answer(arguments: argparse.Namespace) -> list[str]:
     params = arguments.params
     if arguments.action == "record":
         record(params, arguments.models)
+        return []
+    if arguments.action == "curves":
+        collect_curves(params, arguments.folder)
         return []
     if arguments.action == "measure":
         if horovodrun.is_worker():

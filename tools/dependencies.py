@@ -2,7 +2,8 @@
 
 A stage depends on its module and on all project files that this imports, directly or not. A package without packages
 inside is named as a folder, and so is one of which a stage imports everything; else its files are named one by one.
-Files that hold nothing but a docstring are left out. What a stage depends on beside code is kept as it stands.
+Files that hold nothing but a docstring are left out. A folder `data` of a package, committed with its code, counts as
+code. What a stage depends on beside code is kept as it stands.
 """
 
 import argparse
@@ -33,7 +34,8 @@ def code_dependencies(module: Path) -> list[str]:
     folders = {folder for file in files for folder in _packages_of(file) if _counts_whole(folder, files)}
     outermost = {folder for folder in folders if not folders & set(folder.parents)}
     single = {file for file in files if not outermost & set(file.parents)}
-    named = [str(path.relative_to(ROOT)) for path in sorted(outermost | single) if path != module]
+    data = {folder for folder in _committed_data(files) if not outermost & set(folder.parents)}
+    named = [str(path.relative_to(ROOT)) for path in sorted(outermost | single | data) if path != module]
     return [str(module.relative_to(ROOT)), *named]
 
 
@@ -63,6 +65,12 @@ def _packages_of(file: Path) -> list[Path]:
     inside = file.relative_to(ROOT).parts[:-1]
     depths = range(1 if inside[0] == "horovod_gq" else 2, len(inside) + 1)
     return [ROOT.joinpath(*inside[:depth]) for depth in depths]
+
+
+def _committed_data(files: set[Path]) -> set[Path]:
+    """Return the folders `data` that lie in the packages of these files and hold no code: they are read by it."""
+    beside = {folder / "data" for file in files for folder in _packages_of(file)}
+    return {folder for folder in beside if folder.is_dir() and not any(folder.rglob("*.py"))}
 
 
 def _counts_whole(folder: Path, files: set[Path]) -> bool:

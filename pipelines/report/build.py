@@ -15,6 +15,7 @@ from pipelines.report.sections import (
     links,
     methods,
     recognition,
+    target,
     trust,
 )
 
@@ -27,6 +28,7 @@ SECTIONS: tuple[Callable[[Inputs], Section], ...] = (
     recognition.section,
     distributed.section,
     links.section,
+    target.section,
     methods.section,
     environment.section,
     data.section,

@@ -46,6 +46,17 @@ class Inputs:
         return self._optional("crossover.json")
 
     @cached_property
+    def slow_link(self) -> Row:
+        """Rows of cells that were measured on an emulated link, or the reason why there are none."""
+        found: Row = read_json(self.folder / "slow_link.json")
+        return found
+
+    @cached_property
+    def target(self) -> list[Row]:
+        """What a target accuracy costs, a row a model, method, number of workers and link."""
+        return self._rows("target.json")
+
+    @cached_property
     def prepared(self) -> Row:
         """What the data are."""
         row: Row = read_json(self.folder / "prepare.json")

@@ -101,3 +101,31 @@ SPEEDUP = (
     Column("acceleration_ratio", "acceleration over one worker", times, max),
     Column("acceleration_over_reference", "over the reference", times, max),
 )
+
+TARGET = (
+    Column("model", "model"),
+    Column("workers", "workers", count),
+    Column("study_method", "method"),
+    Column("method", "by"),
+    Column("steps", "steps (measured)"),
+    Column("curve_model", "curve of"),
+    Column("step_seconds", "step (simulated)", milliseconds, min),
+    Column("seconds_to_target", "time", seconds, min),
+    Column("gigabytes_to_target", "GB sent by all", decimal, min),
+    Column("price_to_target", "price", decimal, min),
+)
+
+
+def shown_target(rows: Sequence[Row]) -> list[Row]:
+    """Return rows of target.json on the slowest link, with the composed cells of the table `TARGET`."""
+    slowest = min((row["link_mbit_per_second"] for row in rows), default=None)
+    return [
+        row | {"steps": _steps(row), "cell": f"{row['model']} {row['workers']}"}
+        for row in rows
+        if row["link_mbit_per_second"] == slowest
+    ]
+
+
+def _steps(row: Row) -> str:
+    steps = row["steps_to_target"]
+    return f"not reached (best: {percent(row['best_accuracy'])})" if steps is None else count(steps)

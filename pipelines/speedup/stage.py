@@ -54,7 +54,7 @@ def analyse(
     draw_acceleration_by_link(rows, figures[1])
     histories = _histories(models, methods, results)
     draw_training_curves(histories, figures[2])
-    figures += write_outlook(runs, traces, measured, config.links_mbit_per_second, results)
+    figures += write_outlook(runs, traces, measured, config, results)
     for figure in figures:
         tracker.log_figure(figure)
     _log(runs, rows, histories, tracker)

@@ -25,7 +25,9 @@ def section(inputs: Inputs) -> Section:
         *(Column(link, _link_name(link), times, max) for link in links),
     )
     paragraphs = [
-        "These steps are predicted: the measured step of this run plus what the simulator says that the link adds.",
+        "These steps are predicted, as the measured step of this run plus what the simulator says that the link adds, "
+        "where the source does not say that they were measured.",
+        _measured_cells(inputs.slow_link),
     ]
     return Section(
         "links",
@@ -49,6 +51,16 @@ def section(inputs: Inputs) -> Section:
     )
 
 
+def _measured_cells(found: Row) -> str:
+    """Say which cells of a slow link were measured, or why none was."""
+    cells = [
+        f"{row['model']} {row['method']} on {row['link']}" for row in found["rows"] if row["workers"] > 1
+    ]
+    if not cells:
+        return f"No slow link was measured here, all are predicted: {found['reason']}."
+    return f"Measured on an emulated link: {', '.join(cells)}. The last table has the prediction beside it."
+
+
 def _link_name(link: str) -> str:
     return "measured here" if link == "measured" else f"{link.removesuffix('mbit')} Mbit/s"
 
@@ -65,7 +77,7 @@ def _pivot(rows: Sequence[Row]) -> list[Row]:
 
 
 def _plots(inputs: Inputs, rows: Sequence[Row]) -> list[Plot]:
-    predicted = [row for row in rows if row.get("source") == "predicted"]
+    predicted = [row for row in rows if row.get("link_mbit_per_second") is not None]
     methods = list(dict.fromkeys(row["method"] for row in predicted))
     scaling, crossover = inputs.scaling, inputs.crossover
     studied = list(dict.fromkeys(row["study_method"] for row in scaling))
@@ -73,7 +85,8 @@ def _plots(inputs: Inputs, rows: Sequence[Row]) -> list[Plot]:
     winners = [name for name in ("sdp", *winners) if name in winners]
     return [
         Plot(
-            "Predicted acceleration over one worker against the bandwidth of the link.",
+            "Acceleration over one worker against the bandwidth of the link: predicted, but for the points with a ring, "
+            "which were measured.",
             "The table below holds all values.",
             list(_by_link(predicted, methods)),
             legend(methods),
@@ -98,7 +111,7 @@ def _plots(inputs: Inputs, rows: Sequence[Row]) -> list[Plot]:
 def _by_link(rows: Sequence[Row], methods: Sequence[str]) -> Iterator[Panel]:
     links = sorted({row["link_mbit_per_second"] for row in rows})
     for model in dict.fromkeys(row["model"] for row in rows):
-        keys = ("method", "link_mbit_per_second", "acceleration_ratio")
+        keys = ("method", "link_mbit_per_second", "acceleration_ratio", "source")
         mine = [{key: row[key] for key in keys} for row in rows if row["model"] == model]
         x = alt.X(
             "link_mbit_per_second:Q",
@@ -110,7 +123,13 @@ def _by_link(rows: Sequence[Row], methods: Sequence[str]) -> Iterator[Panel]:
             "method:N",
             alt.Tooltip("link_mbit_per_second:Q", title="Mbit/s", format=","),
             alt.Tooltip("acceleration_ratio:Q", title="acceleration", format=".2f"),
+            "source:N",
         ]
+        measured = (
+            alt.Chart(rows_data([row for row in mine if row["source"] == "measured"]))
+            .mark_point(size=160, filled=False, strokeWidth=2)
+            .encode(x=x, y="acceleration_ratio:Q", color=colored("method", methods), tooltip=tooltip)
+        )
         lines = (
             alt.Chart(rows_data(mine))
             .mark_line(point=alt.OverlayMarkDef(size=45), strokeWidth=2)
@@ -126,7 +145,7 @@ def _by_link(rows: Sequence[Row], methods: Sequence[str]) -> Iterator[Panel]:
             .mark_rule(strokeDash=[4, 4], color=PLAIN_SUMS)
             .encode(y="one:Q")
         )
-        yield panel(model, alt.layer(one, lines))
+        yield panel(model, alt.layer(one, lines, measured))
 
 
 def _by_workers(rows: Sequence[Row], studied: Sequence[str]) -> Iterator[Panel]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pipelines.report import build_report
 from pipelines.report.build import SECTIONS
 from pipelines.report.inputs import Inputs
 from pipelines.report.page import Section, prose, render_page, script_json
-from pipelines.report.sections import answers, links, recognition, trust
+from pipelines.report.sections import answers, links, recognition, target, trust
 from pipelines.report.tables import RECOGNITION, shown_recognition
 from pipelines.results import Row, reference, write_json
 from pipelines.tables import Table, make_table
@@ -230,3 +231,30 @@ def test_a_missing_result_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"prepare\.json|recognition\.json: cannot be read .*make repro"):
         build_report(tmp_path, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_what_a_target_costs_is_told_apart_by_what_was_measured(results: Path) -> None:
+    section = target.section(Inputs(results))
+    rows = cells(section.table)
+    # The slowest link alone: 16 steps of 0.5 s.
+    assert [row[:4] for row in rows] == [
+        ["densenet50", "16", "SDP", "sdp"],
+        ["densenet50", "16", "SSP", "ssp"],
+        ["densenet50", "4", "SDP", "sdp"],
+    ]
+    assert rows[0][4:] == ["16", "densenet22", "500.0 ms", "8.0 s", "0.25", "0.0123"]
+    assert rows[1][4] == "not reached (best: 81.00 %)"
+    assert "The target is 90% test accuracy on the digits, the link 100mbit." in section.paragraphs[0]
+
+
+def test_the_page_says_whether_a_slow_link_was_measured(results: Path, tmp_path: Path) -> None:
+    (sentence,) = [text for text in links.section(Inputs(results)).paragraphs if "slow link" in text]
+    assert sentence == "No slow link was measured here, all are predicted: no bridges here."
+    shutil.copytree(results, tmp_path / "results")
+    row = {"model": "densenet100", "method": "gq4_bucketed", "link": "100mbit", "workers": 2}
+    write_json(tmp_path / "results/slow_link.json", {"measured": True, "reason": None, "rows": [row]})
+    texts = links.section(Inputs(tmp_path / "results")).paragraphs
+    assert any(
+        text.startswith("Measured on an emulated link: densenet100 gq4_bucketed on 100mbit.")
+        for text in texts
+    )

@@ -10,7 +10,8 @@ from pipelines.speedup.calibration.store import load_trace
 from pipelines.speedup.link import LinkModel
 from pipelines.speedup.model import link_seconds, speedup_rows
 
-CONFIG = SpeedupConfig(reference="sdp", links_mbit_per_second=(100.0,))
+PRICES: Any = {"target_accuracy": 0.9, "price_per_worker_hour": 0.05, "price_per_gigabyte": 0.01}
+CONFIG = SpeedupConfig(**PRICES, reference="sdp", links_mbit_per_second=(100.0,))
 
 
 def run(
@@ -65,7 +66,7 @@ def test_a_predicted_step_is_the_measured_one_and_the_time_on_the_link() -> None
 
 def test_no_link_makes_a_step_faster_than_the_measured_one() -> None:
     # A slow sum in memory: its time does not vanish on a link, however fast.
-    config = SpeedupConfig(reference="sdp", links_mbit_per_second=(100.0, 1e4, 1e7))
+    config = SpeedupConfig(**PRICES, reference="sdp", links_mbit_per_second=(100.0, 1e4, 1e7))
     steps = [row["step_seconds"] for row in speedup_rows([run("sdp", 0.25, 0.15, 1e6)], config, None)]
     assert min(steps) == steps[0]
     # 1 MB on the fastest link that is allowed, 10^13 bit/s.
@@ -118,7 +119,7 @@ def test_a_cell_that_was_measured_on_a_link_keeps_its_prediction_beside_it() -> 
 
 def test_a_link_that_no_parameter_names_is_predicted_for_the_other_methods() -> None:
     runs = [run("sdp", 0.25, 0.05, 1.25e7), run("gq4", 0.35, 0.05, 1.25e6)]
-    config = SpeedupConfig(reference="sdp", links_mbit_per_second=(1000.0,))
+    config = SpeedupConfig(**PRICES, reference="sdp", links_mbit_per_second=(1000.0,))
     rows = speedup_rows(runs, config, None, [cell("gq4", 0.5)])
     assert [(row["link"], row["method"], row["source"]) for row in rows[4:]] == [
         ("100mbit", "sdp", "predicted"),
