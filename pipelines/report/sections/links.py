@@ -85,8 +85,8 @@ def _plots(inputs: Inputs, rows: Sequence[Row]) -> list[Plot]:
     winners = [name for name in ("sdp", *winners) if name in winners]
     return [
         Plot(
-            "Acceleration over one worker against the bandwidth of the link: predicted, but for the points with a ring, "
-            "which were measured.",
+            "Acceleration over one worker against the bandwidth of the link: predicted, but for the points with a "
+            "ring, which were measured.",
             "The table below holds all values.",
             list(_by_link(predicted, methods)),
             legend(methods),

@@ -36,8 +36,8 @@ def section(inputs: Inputs) -> Section:
             "results/target.json has the other links.",
             "The steps to the target were measured, by epoch, with one seed and a batch of 128 images that all workers "
             "share. A column names the model whose curve it is.",
-            "The step is simulated, and so are time and price. Bytes follow from what the method sends. The prices of an "
-            "hour and of a gigabyte are parameters of the section `speedup`.",
+            "The step is simulated, and so are time and price. Bytes follow from what the method sends. The prices of "
+            "an hour and of a gigabyte are parameters of the section `speedup`.",
         ],
         make_table(rows, TARGET, group="cell"),
         grouped="model and workers",
