@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro compare sweep convergence study test soak lint format deps picture ui bench reference clean
+.PHONY: help setup repro compare sweep convergence study related test soak lint format deps picture ui bench reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,13 @@ study: $(READY) ## tune, compare and ablate the models over seeds; open results/
 	@$(BIN)/python -m stages.preflight --pipeline $@
 	@tools/show_experiments.sh $@
 	@tools/keep_going.sh experiments/$@/dvc.yaml summarise
+
+# SYSTEM=dacnn runs one; its answers join those of the systems that were run before.
+related: $(READY) ## the further systems of the literature, on equal terms; open results/related/related.md afterwards
+	@$(BIN)/python -m stages.preflight --pipeline $@
+	@tools/show_experiments.sh $@
+	@targets=$$($(BIN)/python -m stages.related.targets $(if $(SYSTEM),--system "$(SYSTEM)")) && \
+	    tools/keep_going.sh experiments/$@/dvc.yaml summarise -- $$targets
 
 test: $(READY) ## run the test suite: unit, parallel (two Horovod ranks), cluster (emulated nodes), pipeline (tiny dvc repros)
 	@$(BIN)/python -m pytest tests
