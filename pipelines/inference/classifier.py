@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.errors import UserError
+from pipelines.models.expand import contract
 from pipelines.training import Checkpoint, load_checkpoint, rebuild_model
 
 BEST = "best.pt"
@@ -14,7 +15,7 @@ BEST = "best.pt"
 class PixelClassifier(nn.Module):
     """Class probabilities float32 [b, classes] of images uint8 [b, c, h, w], normalisation included.
 
-    The images have gone through the checkpoint's input transform, if it has one.
+    The images have gone through the checkpoint's input transform, if it has one. An expanded model is contracted.
     """
 
     scale: Tensor
@@ -22,7 +23,7 @@ class PixelClassifier(nn.Module):
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
-        self.model = rebuild_model(checkpoint)
+        self.model = contract(rebuild_model(checkpoint))
         std = torch.tensor(checkpoint.std, dtype=torch.float64)
         mean = torch.tensor(checkpoint.mean, dtype=torch.float64)
         self.register_buffer("scale", (1 / (255 * std)).float().view(1, -1, 1, 1))

@@ -1,6 +1,7 @@
 """Models by name: DenseNets of any depth with a block rule, and small-image baselines.
 
-A model is one module with an entry decorated by `MODELS.register`; importing this package registers all.
+A model is one module with an entry decorated by `MODELS.register`; importing this package registers all. Variants
+(`VARIANTS`: expanded, pruned, quantized, ...) change a model of any of these and are part of its name.
 """
 
 from importlib import import_module
@@ -8,11 +9,14 @@ from pkgutil import iter_modules
 
 from pipelines.models.base import (
     MODELS,
+    VARIANTS,
     ModelSpec,
+    base_of,
     build_from_spec,
     build_model,
     build_model_for,
     find_factory,
+    is_densenet,
     spec_of,
 )
 from pipelines.models.config import DenseNetConfig
@@ -20,14 +24,17 @@ from pipelines.models.statistics import count_multiply_adds, count_parameters
 
 __all__ = [
     "MODELS",
+    "VARIANTS",
     "DenseNetConfig",
     "ModelSpec",
+    "base_of",
     "build_from_spec",
     "build_model",
     "build_model_for",
     "count_multiply_adds",
     "count_parameters",
     "find_factory",
+    "is_densenet",
     "spec_of",
 ]
 

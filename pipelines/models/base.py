@@ -1,13 +1,19 @@
-"""The registry of models and what a model is built from."""
+"""The registries of models and of their variants, and what a model is built from.
+
+A model's name is that of a registered model, then any number of variants, as in `resnet18-cl4-fc4`: each changes what
+the one before has made. A name says all about the structure, so a checkpoint of any variant is rebuilt from its
+specification.
+"""
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import nn
 
+from pipelines.config.show import show
 from pipelines.errors import UserError
 from pipelines.models.config import DenseNetConfig
 from pipelines.registry import Registry
@@ -27,21 +33,87 @@ class ModelSpec:
 
     @property
     def depth(self) -> int:
-        """The number at the end of the name, `densenet100`: 100."""
-        return int(re.findall(r"\d+$", self.name)[0])
+        """The number at the end of the model's name, `densenet100` and `densenet100-cl4`: 100."""
+        return int(re.findall(r"\d+$", base_of(self.name))[0])
 
 
 ModelFactory = Callable[[ModelSpec], nn.Module]
+Variant = Callable[[nn.Module, int], nn.Module]
+"""A change of a model by a number: it may mutate the model and returns the changed one, its specification included."""
 
 # A name that ends in `<depth>` stands for a family: any number in its place is looked up there.
 MODELS: Registry[ModelFactory] = Registry("model", "baseline.models")
 FAMILY_SUFFIX = "<depth>"
+DENSENETS = f"densenet{FAMILY_SUFFIX}"
+VARIANTS: Registry[Variant] = Registry("variant of a model", "baseline.models")
+VARIANT_MARK = "-"
+
+
+def base_of(name: str) -> str:
+    """Return the registered part of a model's name, `resnet18-cl4`: resnet18."""
+    return name.partition(VARIANT_MARK)[0]
+
+
+def variants_of(name: str) -> list[tuple[str, int]]:
+    """Return the variants in a model's name with their numbers, `resnet18-cl4`: [("cl", 4)].
+
+    Raises UserError for an unknown one and for one without a number.
+    """
+    found = []
+    for part in name.split(VARIANT_MARK)[1:]:
+        parts = re.fullmatch(r"([a-z]+)([1-9][0-9]{0,3})", part)
+        if parts is None:
+            raise UserError(
+                f"baseline.models: {show(name)}: {show(part)} is no variant with a number from 1 to 9999, such as "
+                f"cl4; known variants: {', '.join(VARIANTS)}"
+            )
+        VARIANTS[parts[1]]  # an unknown one ends here
+        found.append((parts[1], int(parts[2])))
+    return found
+
+
+def registered_name(name: str) -> str:
+    """Return the entry of MODELS that model `name` is built by: its base or the family of that."""
+    base = base_of(name)
+    family = re.sub(r"[1-9][0-9]{0,3}\Z", FAMILY_SUFFIX, base)
+    return family if base not in MODELS and family in MODELS else base
+
+
+def is_densenet(name: str) -> bool:
+    """Whether the section `densenet` concerns model `name`."""
+    return registered_name(name) == DENSENETS
 
 
 def find_factory(name: str) -> ModelFactory:
-    """Return the factory of model `name`, itself or by its family; an unknown name raises UserError."""
-    family = re.sub(r"[1-9][0-9]{0,3}\Z", FAMILY_SUFFIX, name)
-    return MODELS[family if name not in MODELS and family in MODELS else name]
+    """Return the factory of model `name`, itself or by its family; an unknown name or variant raises UserError."""
+    if registered_name(name) not in MODELS:
+        return MODELS[name]  # which names the known ones
+    variants = variants_of(name)
+    factory = MODELS[registered_name(name)]
+
+    def build(spec: ModelSpec) -> nn.Module:
+        base = replace(spec, name=base_of(spec.name))
+        model = factory(base)
+        model.spec = base  # type: ignore[assignment]
+        for variant, number in variants:
+            model = VARIANTS[variant](model, number)
+        return model
+
+    return build
+
+
+def add_variant(model: nn.Module, variant: str, number: int) -> None:
+    """Note in the specification of `model`, in place, that it has been changed by `variant`."""
+    spec = spec_of(model)
+    name = f"{spec.name}{VARIANT_MARK}{variant}{number}"
+    model.spec = replace(spec, name=name)  # type: ignore[assignment]
+
+
+def remove_variants(model: nn.Module, names: set[str]) -> None:
+    """Note in the specification of `model`, in place, that variants called `names` have been undone."""
+    spec = spec_of(model)
+    kept = [f"{variant}{number}" for variant, number in variants_of(spec.name) if variant not in names]
+    model.spec = replace(spec, name=VARIANT_MARK.join([base_of(spec.name), *kept]))  # type: ignore[assignment]
 
 
 def build_model(
@@ -64,7 +136,7 @@ def build_model(
         num_channels=num_channels,
         num_classes=num_classes,
         image_size=image_size,
-        densenet=None if name in MODELS else densenet,
+        densenet=densenet if is_densenet(name) else None,
         seed=seed,
     )
     return build_from_spec(spec)
@@ -109,7 +181,7 @@ def build_from_spec(spec: ModelSpec) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         model = factory(spec)
-    model.spec = spec  # type: ignore[assignment]
+    assert spec_of(model) == spec, f"{spec_of(model).name} was built for {spec.name}"
     return model
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.errors import UserError
-from pipelines.models.base import FAMILY_SUFFIX, MODELS, ModelSpec
+from pipelines.models.base import DENSENETS, MODELS, ModelSpec
 from pipelines.models.blocks import block_layers
 from pipelines.models.config import DenseNetConfig
 from pipelines.models.features import ConcatenatedFeatures, Features
@@ -169,7 +169,7 @@ class DenseNet(nn.Module):
         return self.classifier(self.head(features))  # type: ignore[no-any-return]
 
 
-@MODELS.register(f"densenet{FAMILY_SUFFIX}")
+@MODELS.register(DENSENETS)
 def build_densenet(spec: ModelSpec) -> DenseNet:
     """Build the DenseNet whose nominal depth stands in the name; see `blocks` for the depth rules."""
     assert spec.densenet is not None  # a family by depth has the section

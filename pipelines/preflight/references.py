@@ -13,7 +13,7 @@ from pipelines.data.transforms import TRANSFORMS
 from pipelines.errors import UserError
 from pipelines.experiments.related import RelatedConfig
 from pipelines.experiments.related.systems import build_system
-from pipelines.models import MODELS, DenseNetConfig, find_factory
+from pipelines.models import DenseNetConfig, base_of, find_factory, is_densenet
 from pipelines.models.blocks import block_layers
 from pipelines.parallel.strategies.bases.gq_options import GqOptions
 
@@ -112,8 +112,8 @@ def _transform_problem(sections: dict[str, Any]) -> str | None:
 def _model_problem(use: Use, densenet: DenseNetConfig | None) -> str | None:
     try:
         find_factory(use.name)
-        if use.name not in MODELS and densenet is not None:
-            block_layers(int(use.name.removeprefix("densenet")), densenet)
+        if is_densenet(use.name) and densenet is not None:
+            block_layers(int(base_of(use.name).removeprefix("densenet")), densenet)
     except UserError as error:
         return f"{use.key}: {show_key(use.name)}: {error}"
     return None

@@ -6,7 +6,7 @@ from pipelines.config import different, number, require, whole
 from pipelines.config.validate import MOST_EPOCHS, MOST_SEED
 from pipelines.data.config import AugmentConfig, check_limits
 from pipelines.errors import UserError
-from pipelines.models import MODELS, find_factory
+from pipelines.models import MODELS, find_factory, is_densenet
 from pipelines.training.config import MOST_RATE
 
 
@@ -51,8 +51,12 @@ class StudyDataConfig:
         require(both, "curve_rates", [], "at least one rate, as curve_models is not empty")
         if self.ablated_model is not None:
             _require_models("ablated_model", (self.ablated_model,))
-            family = self.ablated_model not in MODELS
-            require(family, "ablated_model", self.ablated_model, "null or a DenseNet, such as densenet100")
+            require(
+                is_densenet(self.ablated_model),
+                "ablated_model",
+                self.ablated_model,
+                "null or a DenseNet, such as densenet100",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,10 @@ from pipelines.errors import UserError
 from pipelines.models import find_factory, spec_of
 from pipelines.models.blocks import block_layers
 
-NAMES = ["densenet22", "densenet50", "vgg16_bn", "vgg19_bn", "efficientnet_b0", "resnet18"]
+NAMES = [
+    *("densenet22", "densenet50", "vgg16_bn", "vgg19_bn", "efficientnet_b0", "resnet18"),
+    *("dacnn13", "dacnnmix6", "dacnnreg8"),
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -21,7 +24,7 @@ def test_forward_and_backward_on_small_images(build, name, channels, size):
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
 
 
-@pytest.mark.parametrize("name", ["vgg16_bn", "efficientnet_b0", "resnet18"])
+@pytest.mark.parametrize("name", ["vgg16_bn", "efficientnet_b0", "resnet18", "resnet50", "dacnn13"])
 @pytest.mark.parametrize("size", [8, 32])
 def test_no_convolution_of_a_baseline_sees_less_than_2x2_pixels(build, name, size):
     model = build(name, size=size).eval()
@@ -96,9 +99,7 @@ def test_blocks_must_add_up_to_the_depth(densenet_config):
 def test_unknown_name(name):
     with pytest.raises(UserError) as caught:
         find_factory(name)
-    assert str(caught.value).startswith(
-        f"baseline.models: {name!r} is no known model; known: densenet<depth>, "
-    )
+    assert str(caught.value).startswith(f"baseline.models: {name!r} is no known model; known: dacnn<depth>, ")
     assert "\n" not in str(caught.value)
 
 

@@ -43,6 +43,7 @@ def test_published_densenets(build, name, changes, millions):
         ("vgg16_bn", 14_728_266),
         ("vgg19_bn", 20_040_522),
         ("resnet18", 11_173_962),
+        ("resnet50", 23_520_842),
         ("efficientnet_b0", 5_288_548 - 990 * 1_281),
     ],
 )
@@ -50,8 +51,40 @@ def test_baselines(build, name, num_parameters):
     assert count_parameters(build(name)) == num_parameters
 
 
+# Huang et al. 2019, section 3: a stem and one kernel of 128 to 128 channels, a batch norm of 2 x 128 a use, a linear
+# layer; a regulator is 128 x 128 a use of the kernel; mix: a kernel for each of 128, 256, 512 channels and a
+# convolution from each to the next.
+STEM, KERNEL, CLASSIFIER = 3 * 128 * 9, 128 * 128 * 9, 128 * 10 + 10
+
+
+@pytest.mark.parametrize("depth", [8, 13, 32])
+def test_anchored_networks(build, depth):
+    plain = STEM + KERNEL + 2 * 128 * depth + CLASSIFIER
+    assert count_parameters(build(f"dacnn{depth}")) == plain
+    assert count_parameters(build(f"dacnnreg{depth}")) == plain + 128 * 128 * (depth - 1)
+
+
+def test_mixed_anchored_network(build):
+    kernels = KERNEL * (1 + 2 + 4 + 8 + 16)
+    norms = 2 * (5 * 128 + 4 * 256 + 4 * 512)
+    assert count_parameters(build("dacnnmix13")) == STEM + kernels + norms + 512 * 10 + 10
+
+
+def test_sharing_divides_the_parameters_of_the_kernels_by_their_uses(build):
+    model = build("dacnn13", channels=3)
+    kernels = {id(model._conv_at(place).weight) for place in range(1, 13)}
+    assert kernels == {id(model.shared[0].weight)}
+    # 12 uses at 32x32 pixels, pooled five times: every use costs what a kernel of its own would.
+    sides = [32] * 3 + [16] * 2 + [8] * 3 + [4] * 2 + [2] * 3
+    expected = STEM * 32**2 + KERNEL * sum(side**2 for side in sides[1:]) + 128 * 10
+    assert count_multiply_adds(model, (3, 32, 32)) == expected
+
+
 def test_every_registered_baseline_has_a_published_size():
-    assert set(MODELS) == {"densenet<depth>", "vgg16_bn", "vgg19_bn", "resnet18", "efficientnet_b0"}
+    assert set(MODELS) == {
+        *("densenet<depth>", "vgg16_bn", "vgg19_bn", "resnet18", "resnet50", "efficientnet_b0"),
+        *("dacnn<depth>", "dacnnmix<depth>", "dacnnreg<depth>"),
+    }
 
 
 # densenet10: one layer per block at 8x8, 4x4, 2x2 pixels, compression by half after the first two.
