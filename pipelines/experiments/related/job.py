@@ -19,7 +19,6 @@ from pipelines.experiments.related.systems import load_system
 from pipelines.experiments.study.job import Training, digest
 from pipelines.experiments.study.runs.worker import load_once
 from pipelines.models import build_model_for
-from pipelines.parallel import DistributedConfig
 from pipelines.training import Objective, load_checkpoint
 from pipelines.training.checkpoint import restore_generators
 from pipelines.training.sections import TrainingJob, shared_sections
@@ -108,7 +107,6 @@ class RelatedJob(TrainingJob):
     shared: RelatedConfig
     config: RelatedSetConfig
     evaluate: EvaluateConfig
-    distributed: DistributedConfig
     params: Path
     """The parameter file, which the section `methods` is read from."""
     checkpoints: Path
@@ -165,7 +163,6 @@ def load_job(system: str, data: str, params: Path = DEFAULT_PATH) -> RelatedJob:
         shared=shared,
         config=set_of(shared, data),
         evaluate=load_section(EvaluateConfig, "evaluate", params),
-        distributed=load_section(DistributedConfig, "distributed", params),
         params=params,
         checkpoints=CHECKPOINTS / f"{system}-{data}",
         result_file=RUNS / f"{system}-{data}.json",

@@ -6,7 +6,7 @@ The workers read from a plan what to train: the choices of the runs before.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pipelines.experiments.related.job import RelatedJob, VariantTraining
 from pipelines.experiments.related.runs.measure import WORKERS
 from pipelines.experiments.related.runs.trials import Key, Trial, Trials
 from pipelines.experiments.study.runs.worker import load_once
-from pipelines.parallel import Job
+from pipelines.parallel import DistributedConfig, Job
 from pipelines.parallel.run import horovodrun
 from pipelines.parallel.strategies import build_strategy
 from pipelines.results import Row, read_json, write_json
@@ -161,8 +161,9 @@ def _training_of(job: RelatedJob, entry: Row) -> VariantTraining:
 def _job_of(job: RelatedJob, training: VariantTraining) -> VariantJob:
     """Return the training as a distributed run with the same global batch, rate and epochs."""
     recipe = training.recipe
-    distributed = replace(
-        job.distributed,
+    distributed = DistributedConfig(
+        models=(training.model,),
+        methods=(job.shared.compressed,),
         workers=WORKERS,
         hosts=None,
         network_interface=None,

@@ -19,7 +19,6 @@ from pipelines.experiments.related.config import RelatedConfig, RelatedSetConfig
 from pipelines.experiments.related.job import RelatedJob
 from pipelines.experiments.related.runs.run import run
 from pipelines.experiments.related.system import Comparison, Context, Role, System, Variant
-from pipelines.parallel import DistributedConfig
 from pipelines.results import Row
 from pipelines.tables import Column, count
 from pipelines.training import Objective
@@ -120,7 +119,6 @@ def make_job(folder: Path) -> RelatedJob:
         shared=CONFIG,
         config=SET,
         evaluate=dataclasses.replace(evaluate, bootstrap_samples=20, latency_repeats=1),
-        distributed=load_section(DistributedConfig, "distributed", PARAMS),
         params=PARAMS,
         recipe=make_recipe(warmup_epochs=0.0),
         densenet=make_densenet(growth_rate=4),
