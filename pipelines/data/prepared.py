@@ -53,7 +53,7 @@ class PreparedData:
 
     @property
     def num_channels(self) -> int:
-        """Number of colour channels, 1 or 3."""
+        """Number of channels: 1 or 3 of colour, then those that the input transform has appended."""
         return int(self.train.images.shape[1])
 
     @property

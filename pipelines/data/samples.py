@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 
 from pipelines.data.prepared import PreparedData
+from pipelines.data.transforms import image_channels
 from pipelines.figures import figure, plain
 
 # Up to so many classes get a row each; more share a grid with one image of each.
@@ -24,7 +25,10 @@ Mosaic = npt.NDArray[np.uint8]
 def draw_samples(data: PreparedData, path: Path) -> None:
     """Write a grid of training images to `path`: a row a class, or one image a class where there are many."""
     rows = data.num_classes <= _MAX_ROWS
-    tiles = _rows_by_class(data) if rows else _one_of_each(data)
+    colours = slice(image_channels(data.num_channels, data.transform))
+    tiles = [
+        [image[colours] for image in row] for row in (_rows_by_class(data) if rows else _one_of_each(data))
+    ]
     gap = max(1, data.image_size // 8)
     mosaic = _mosaic(tiles, data.image_size, gap)
     step, middle = data.image_size + gap, gap + data.image_size / 2 - 0.5

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from pipelines.data.images import read_image
-from pipelines.data.transforms import transform_images
+from pipelines.data.transforms import image_channels, transform_images
 from pipelines.errors import UserError
 from pipelines.inference.classifier import load_classifier
 
@@ -26,10 +26,9 @@ def predict_files(
 ) -> list[Prediction]:
     """Classify image files with the model of a checkpoint, on the CPU; return the `top` classes, None: all.
 
-    Each is converted to the model's channels, scaled and cropped at the centre to its size, and goes through the input
-    transform of the training; `invert` swaps
-    dark and light first, for ink on paper where the training images are light on dark. Raises UserError on a
-    file that is no image and on a `top` that is no number of classes.
+    Each is converted to the model's colours, scaled and cropped at the centre to its size, and goes through the input
+    transform of the training; `invert` swaps dark and light first, for ink on paper where the training images are
+    light on dark. Raises UserError on a file that is no image and on a `top` that is no number of classes.
     """
     classifier, checkpoint = load_classifier(checkpoint_path)
     spec = checkpoint.spec
@@ -37,7 +36,8 @@ def predict_files(
         raise UserError(
             f"--top: {top} is not allowed; allowed: 1 to {spec.num_classes}, the number of classes of the model"
         )
-    images = np.stack([read_image(file, spec.num_channels == 1, spec.image_size) for file in files])
+    grey = image_channels(spec.num_channels, checkpoint.transform) == 1
+    images = np.stack([read_image(file, grey, spec.image_size) for file in files])
     if invert:
         images = 255 - images
     inputs = transform_images(torch.from_numpy(images), checkpoint.transform)

@@ -10,7 +10,7 @@ import torch
 
 from pipelines.data import load_prepared
 from pipelines.data.preparation import prepare
-from pipelines.data.transforms import TRANSFORMS, transform_images
+from pipelines.data.transforms import TRANSFORMS, image_channels, transform_images
 from pipelines.errors import UserError
 from tests.imports import ROOT
 
@@ -54,14 +54,28 @@ def test_unsharp_mask_is_what_a_slow_loop_computes() -> None:
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_an_image_is_changed_by_itself_alone(name: str) -> None:
     together = transform_images(IMAGES, name)
-    assert (together.shape, together.dtype) == (IMAGES.shape, torch.uint8)
+    assert (together.shape[0], *together.shape[2:]) == (3, 8, 8)
+    assert together.shape[1] in (2, 4)
     for index in range(len(IMAGES)):
         assert torch.equal(together[index : index + 1], transform_images(IMAGES[index : index + 1], name))
 
 
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_the_colours_of_an_image_are_known_from_the_channels(name: str) -> None:
+    for number in (1, 3):
+        channels = transform_images(IMAGES[:, :1].expand(-1, number, -1, -1), name).shape[1]
+        assert image_channels(channels, name) == number
+        assert (channels > number) == name.endswith("stacked")
+    with pytest.raises(UserError, match=f"'{name}' turns no image into 5 channels"):
+        image_channels(5, name)
+
+
 def test_every_module_registers_one() -> None:
     modules = {path.stem for path in (ROOT / "pipelines/data/transforms").glob("*.py")}
-    assert modules - {"__init__", "registry"} == set(TRANSFORMS)
+    registering = {
+        transform.__module__.rpartition(".")[2] for transform in map(TRANSFORMS.__getitem__, TRANSFORMS)
+    }
+    assert modules - {"__init__", "registry", "edges"} == registering
 
 
 def test_prepared_data_are_transformed_in_all_parts_and_say_so(make_config: Any, tmp_path: Path) -> None:
@@ -80,6 +94,6 @@ def test_prepared_data_are_transformed_in_all_parts_and_say_so(make_config: Any,
 def test_an_unknown_transform_is_named(make_config: Any, tmp_path: Path) -> None:
     config = make_config(train_limit=60, transform="sharper")
     with pytest.raises(
-        UserError, match=r"prepare\.transform: 'sharper' is no known input transform; known: unsharp"
+        UserError, match=r"prepare\.transform: 'sharper' is no known input transform; known: sobel_added"
     ):
         prepare(config, tmp_path / "data", tmp_path / "samples.png")
