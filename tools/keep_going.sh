@@ -5,6 +5,7 @@
 # `dvc repro --keep-going` alone takes an interrupted stage for a failed one and starts the next.
 set -uo pipefail
 set -m # dvc gets a process group of its own, which is interrupted here and not by the terminal
+tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 file=$1
 shift
 stages=()
@@ -12,7 +13,7 @@ while (($#)) && [ "$1" != -- ]; do
   stages+=("$1")
   shift
 done
-targets=("${@:2}")
+targets=("${@:2}") # after the --
 
 interrupt() {
   trap '' INT TERM
@@ -24,11 +25,10 @@ interrupt() {
   exit 130
 }
 
-if ((${#targets[@]})); then
-  dvc repro --keep-going "${targets[@]/#/$file:}" &
-else
-  dvc repro --keep-going "$file" &
-fi
+export PYTHONUNBUFFERED=1 # lines come when they are printed, through a pipe, too
+goals=("${targets[@]/#/$file:}")
+((${#targets[@]})) || goals=("$file")
+dvc repro --keep-going "${goals[@]}" > >(python "$tools/progress.py" "$file") &
 dvc=$!
 trap interrupt INT TERM
 wait "$dvc"
