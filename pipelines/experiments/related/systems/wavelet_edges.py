@@ -33,7 +33,10 @@ class WaveletEdges(System):
 
     Options = WaveletEdgesOptions
     options: WaveletEdgesOptions
-    source: ClassVar[str] = "Edge enhancement by wavelets as preprocessing for CNNs, 2018, arXiv:1809.00982"
+    source: ClassVar[str] = (
+        "De Silva, Fernando, Piyatilake and Karunarathne, Wavelet Based Edge Feature Enhancement for Convolutional "
+        "Neural Networks, 2018, arXiv:1809.00982"
+    )
     claim: ClassVar[str] = (
         "A preprocessing that enhances edges, by limited wavelet reconstruction or by local modulus maxima of the "
         "coefficients, raises the accuracy significantly."
