@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pipelines.config import different, number, require, whole
 from pipelines.config.validate import MOST_EPOCHS, MOST_SEED
 from pipelines.data.config import AugmentConfig, check_limits
+from pipelines.data.corruptions import CORRUPTIONS
 from pipelines.errors import UserError
 from pipelines.models import MODELS, find_factory, is_densenet
 from pipelines.training.config import MOST_RATE
@@ -18,6 +19,8 @@ class StudyDataConfig:
     """As prepare.train_limit, which it replaces."""
     test_limit: int | None
     """As prepare.test_limit, which it replaces."""
+    image_size: int | None
+    """As prepare.image_size, which it replaces."""
     epochs: int
     """Passes over the training part, the same for every run; the recipe's warm-up keeps its share."""
     augment: AugmentConfig
@@ -30,6 +33,8 @@ class StudyDataConfig:
     """Epochs of a tried rate, a shortened whole schedule; null: `epochs`, and the first seed is not trained again."""
     seeds: tuple[int, ...]
     """Seeds of the comparison and of the ablation; the first is that of the tuning and the curves."""
+    corruptions: tuple[str, ...]
+    """Changes of the test images that every compared model is tested on, too (`pipelines/data/corruptions.py`)."""
     curve_models: tuple[str, ...]
     """Models whose curves are kept at every rate of `curve_rates`."""
     curve_rates: tuple[float, ...]
@@ -43,7 +48,9 @@ class StudyDataConfig:
         whole(self, "tuning_epochs", most=self.epochs, null=True)
         number(self, "learning_rates", "curve_rates", above=0.0, most=MOST_RATE)
         different(self, "learning_rates", "seeds", least=1)
-        different(self, "curve_rates", "models", "curve_models")
+        different(self, "curve_rates", "models", "curve_models", "corruptions")
+        for name in self.corruptions:
+            require(name in CORRUPTIONS, "corruptions", name, f"a list of {', '.join(CORRUPTIONS)}")
         whole(self, "seeds", least=0, most=MOST_SEED)
         for key in ("models", "curve_models"):
             _require_models(key, getattr(self, key))
@@ -65,6 +72,8 @@ class StudyConfig:
 
     digits: StudyDataConfig
     """The set that is installed with scikit-learn: needs no network."""
+    fashion_mnist: StudyDataConfig
+    """A part of Fashion-MNIST; needs the data or a network."""
     cifar10: StudyDataConfig
     """A part of CIFAR-10; needs the data or a network."""
 

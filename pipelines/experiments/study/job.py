@@ -103,7 +103,12 @@ def load_job(data: str, params: Path = DEFAULT_PATH) -> StudyJob:
         data=data,
         config=config,
         prepare=replace(
-            prepare, name=data, path=None, train_limit=config.train_limit, test_limit=config.test_limit
+            prepare,
+            name=data,
+            path=None,
+            train_limit=config.train_limit,
+            test_limit=config.test_limit,
+            image_size=config.image_size,
         ),
         evaluate=load_section(EvaluateConfig, "evaluate", params),
         checkpoints=CHECKPOINTS,

@@ -47,12 +47,15 @@ class Claim:
     """Why the claim was not run."""
 
 
-def answer_claims(comparison: Sequence[Row], curves: Sequence[Row], scores: ScoresBySeed) -> list[Claim]:
-    """Answer the three claims from the comparison and the curve rows of one data set.
+def answer_claims(
+    comparison: Sequence[Row], curves: Sequence[Row], corruption: Sequence[Row], scores: ScoresBySeed
+) -> list[Claim]:
+    """Answer the four claims from the rows of one data set.
 
     Args:
         comparison: a row a model and seed; test_accuracy None where the run diverged.
         curves: a row an epoch of each run, any number of models and rates.
+        corruption: a row a model, seed, corruption and severity; those of diverged runs are missing.
         scores: of the test part by model and seed; needed where models have one seed in common.
     """
     accuracy = accuracies(comparison)
@@ -70,6 +73,7 @@ def answer_claims(comparison: Sequence[Row], curves: Sequence[Row], scores: Scor
             accuracy,
             scores,
         ),
+        _robust_claim(baselines, orientation, corruption),
     ]
 
 
@@ -112,15 +116,35 @@ def accuracies(comparison: Sequence[Row]) -> dict[str, dict[int, float]]:
     return found
 
 
+def robust_accuracies(corruption: Sequence[Row]) -> dict[str, dict[int, float]]:
+    """Return the mean accuracy over all corruptions and severities, by model and seed."""
+    values: dict[str, dict[int, list[float]]] = {}
+    for row in corruption:
+        values.setdefault(row["model"], {}).setdefault(row["seed"], []).append(row["test_accuracy"])
+    return {model: {seed: _mean(mine) for seed, mine in seeds.items()} for model, seeds in values.items()}
+
+
+def _robust_claim(
+    pairs: Sequence[tuple[str, str]], orientation: Sequence[tuple[str, str]], corruption: Sequence[Row]
+) -> Claim:
+    """Answer that DenseNet-100 stays more accurate than the baselines where test images are shifted."""
+    key, statement = "robust", "DenseNet-100 is more robust than VGG and EfficientNet"
+    if not corruption:
+        return Claim(key, statement, NOT_RUN, reason="no model was tested on shifted images")
+    accuracy = robust_accuracies(corruption)
+    shown = [pair for pair in orientation if all(model in accuracy for model in pair)]
+    return _models_claim(key, statement, pairs, shown, accuracy, None)
+
+
 def _models_claim(
     key: str,
     statement: str,
     pairs: Sequence[tuple[str, str]],
     orientation: Sequence[tuple[str, str]],
     accuracy: Mapping[str, Mapping[int, float]],
-    scores: ScoresBySeed,
+    scores: ScoresBySeed | None,
 ) -> Claim:
-    """Answer that the first model of each pair is more accurate than the second."""
+    """Answer that the first model of each pair is more accurate than the second; `scores` None: by seeds alone."""
     untrained = dict.fromkeys(model for pair in pairs for model in pair if model not in accuracy)
     if not any(first in accuracy and second in accuracy for first, second in pairs):
         return Claim(key, statement, NOT_RUN, reason=f"not trained: {', '.join(untrained)}")
@@ -138,11 +162,11 @@ def _models_claim(
 
 
 def _pair_test(
-    first: str, second: str, accuracy: Mapping[str, Mapping[int, float]], scores: ScoresBySeed
+    first: str, second: str, accuracy: Mapping[str, Mapping[int, float]], scores: ScoresBySeed | None
 ) -> Row:
     seeds = [seed for seed in accuracy[first] if seed in accuracy[second]]
     name = f"{first} over {second}"
-    if len(seeds) != 1:
+    if len(seeds) != 1 or scores is None:
         return interval_test(name, [accuracy[first][seed] - accuracy[second][seed] for seed in seeds])
     seed = seeds[0]
     pair = compare_pairs({first: scores[first][seed], second: scores[second][seed]})[0]

@@ -21,6 +21,7 @@ class DataResults:
     data: str
     tuning: list[Row] = field(default_factory=list)
     comparison: list[Row] = field(default_factory=list)
+    corruption: list[Row] = field(default_factory=list)
     curves: list[Row] = field(default_factory=list)
     ablation: list[Row] = field(default_factory=list)
     scores: dict[str, dict[int, Scores]] = field(default_factory=dict)
@@ -30,7 +31,7 @@ class DataResults:
 
     def answer_claims(self) -> list[Claim]:
         """Answer the study's claims on this data set."""
-        return answer_claims(self.comparison, self.curves, self.scores)
+        return answer_claims(self.comparison, self.curves, self.corruption, self.scores)
 
     def compare_pairs(self) -> list[Row]:
         """Compare every two models of this data set; see `pair_rows`."""
@@ -43,7 +44,7 @@ def read_data(data: str, config: StudyDataConfig, folder: Path) -> DataResults:
     for model in config.models:
         rows = _read(folder / f"compare-{data}-{model}.json", f"comparison of {model}", found)
         for row in rows:
-            (found.tuning if row["experiment"] == "tuning" else found.comparison).append(row)
+            getattr(found, row["experiment"]).append(row)
         if rows:
             found.scores[model] = read_scores(folder / f"probabilities-{data}-{model}.npz")
     for model in config.curve_models:

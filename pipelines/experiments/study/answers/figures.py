@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
@@ -96,6 +97,31 @@ def draw_rates(rows: Sequence[Row], path: Path) -> None:
         axes.set(xlabel="initial learning rate", ylabel="validation accuracy in %")
         axes.set_title("Accuracy after the last epoch")
         drawing.legend(loc="outside right upper")
+
+
+def draw_robustness(rows: Sequence[Row], path: Path) -> None:
+    """Draw the mean test accuracy over seeds by severity, a panel a corruption, a line a model; writes `path`."""
+    kinds = list(dict.fromkeys(row["corruption"] for row in rows))
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    severities = sorted({row["severity"] for row in rows})
+    with figure(path, max(2.3 * len(kinds), 5.0), 3.2) as drawing:
+        panels = drawing.subplots(1, len(kinds), squeeze=False, sharey=True)[0]
+        for axes, kind in zip(panels, kinds, strict=True):
+            for index, model in enumerate(models):
+                mine = [row for row in rows if (row["model"], row["corruption"]) == (model, kind)]
+                means = [
+                    100
+                    * float(np.mean([row["test_accuracy"] for row in mine if row["severity"] == severity]))
+                    for severity in severities
+                ]
+                marker = MARKERS[index % len(MARKERS)]
+                axes.plot(severities, means, color=color_of(index), marker=marker, markersize=4, label=model)
+            axes.set_title(kind.replace("_", " "))
+            axes.set_xlabel("severity")
+            axes.xaxis.set_major_locator(FixedLocator(severities))
+        panels[0].set_ylabel("test accuracy in %")
+        handles, labels = panels[0].get_legend_handles_labels()
+        drawing.legend(handles, labels, loc="outside lower center", ncols=4)
 
 
 def draw_cost(summary: Sequence[Row], key: str, label: str, path: Path) -> None:

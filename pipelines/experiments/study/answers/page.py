@@ -7,6 +7,12 @@ from pipelines.experiments.study.answers.claims import NOT_RUN, rate_drops
 from pipelines.experiments.study.answers.collect import DataResults
 from pipelines.experiments.study.answers.pairs import PAIRS, shown_pairs
 from pipelines.experiments.study.answers.paper import shown_paper_run
+from pipelines.experiments.study.answers.robustness import (
+    REFERENCE,
+    robustness_columns,
+    robustness_rows,
+    shown_robustness,
+)
 from pipelines.experiments.study.answers.tables import (
     ABLATION,
     COMPARISON,
@@ -70,7 +76,14 @@ def facts_of(found: Sequence[DataResults]) -> list[tuple[str, str]]:
 def sections_of(found: Sequence[DataResults], paper_run: Row | None, pictures: Pictures) -> list[Section]:
     """Return the page's sections: the answers, then each experiment on every data set."""
     sections = [claims_section([row for one in found for row in claim_rows(one.data, one.answer_claims())])]
-    for experiment in (comparison_section, pairs_section, tuning_section, curves_section, ablation_section):
+    for experiment in (
+        comparison_section,
+        pairs_section,
+        robustness_section,
+        tuning_section,
+        curves_section,
+        ablation_section,
+    ):
         sections += [experiment(one, pictures) for one in found]
     sections += [pictures_section(one, pictures) for one in found]
     return [*sections, paper_section(paper_run), not_run_section(found)]
@@ -119,6 +132,28 @@ def pairs_section(found: DataResults, _: Pictures) -> Section:
     ]
     rows = shown_pairs(found.compare_pairs())
     return _section("pairs", "Paired tests", found.data, found.comparison, notes, rows, PAIRS)
+
+
+def robustness_section(found: DataResults, pictures: Pictures) -> Section:
+    """Show what shifted test images do to every model of a data set."""
+    notes = [
+        "Test images with noise, blur, less contrast or JPEG compression at five severities (Hendrycks and Dietterich "
+        "2019); training images are as they were. Error of a corruption: mean over severities and seeds. Relative: "
+        f"mean over the corruptions of the error over that of {REFERENCE}.",
+    ]
+    rows = robustness_rows(found.corruption)
+    figures = pictures(f"{found.data}_robustness.svg", f"{found.data}: test accuracy by severity.")
+    columns = robustness_columns(rows)
+    return _section(
+        "robustness",
+        "Shifted test images",
+        found.data,
+        found.corruption,
+        notes,
+        shown_robustness(rows),
+        columns,
+        figures=figures,
+    )
 
 
 def tuning_section(found: DataResults, _: Pictures) -> Section:

@@ -5,9 +5,15 @@ from dataclasses import fields
 from pathlib import Path
 
 from pipelines.experiments.study.answers.collect import DataResults, read_data
-from pipelines.experiments.study.answers.figures import draw_cost, draw_depth_curves, draw_rates
+from pipelines.experiments.study.answers.figures import (
+    draw_cost,
+    draw_depth_curves,
+    draw_rates,
+    draw_robustness,
+)
 from pipelines.experiments.study.answers.page import write_page
 from pipelines.experiments.study.answers.paper import read_paper_run
+from pipelines.experiments.study.answers.robustness import robustness_rows
 from pipelines.experiments.study.answers.tables import ablation_rows, claim_rows, comparison_rows
 from pipelines.experiments.study.config import StudyConfig
 from pipelines.results import Row, write_json
@@ -32,19 +38,22 @@ def summarise(config: StudyConfig, milestones: Sequence[float], results: Path) -
 
 def collected_rows(found: DataResults) -> list[Row]:
     """Return all rows of a data set, with its summaries over seeds and the answers, told apart by `experiment`."""
-    rows = [*found.tuning, *found.comparison, *found.curves, *found.ablation]
+    rows = [*found.tuning, *found.comparison, *found.corruption, *found.curves, *found.ablation]
     rows += [{"experiment": "comparison_summary", **row} for row in comparison_rows(found.comparison)]
+    rows += [{"experiment": "corruption_summary", **row} for row in robustness_rows(found.corruption)]
     rows += [{"experiment": "ablation_summary", **row} for row in ablation_rows(found.ablation)]
     rows += [{"experiment": "pair", **row} for row in found.compare_pairs()]
     return rows + claim_rows(found.data, found.answer_claims())
 
 
 def draw_figures(found: DataResults, milestones: Sequence[float], folder: Path) -> None:
-    """Draw DATA_*.svg in `folder`: curves and rates, parameters and seconds, as far as there are rows of them."""
+    """Draw DATA_*.svg in `folder`: curves, rates, robustness and costs, as far as there are rows of them."""
     prefix = found.data
     if any(row["validation_accuracy"] is not None for row in found.curves):
         draw_depth_curves(found.curves, milestones, folder / f"{prefix}_curves.svg")
         draw_rates(found.curves, folder / f"{prefix}_rates.svg")
+    if found.corruption:
+        draw_robustness(found.corruption, folder / f"{prefix}_robustness.svg")
     summary = [row for row in comparison_rows(found.comparison) if row["num_seeds"]]
     if summary:
         draw_cost(summary, "num_parameters", "parameters", folder / f"{prefix}_parameters.svg")

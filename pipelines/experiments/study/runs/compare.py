@@ -7,13 +7,14 @@ import torch
 
 from pipelines.data import PreparedData, load_prepared
 from pipelines.errors import UserError
-from pipelines.evaluation.evaluate import Evaluated, evaluate_run
+from pipelines.evaluation.evaluate import Evaluated, evaluate_run, resolve_device
+from pipelines.evaluation.robustness import corrupted_accuracies
 from pipelines.evaluation.runs import BEST, TrainedRun
 from pipelines.experiments.study.job import StudyJob
 from pipelines.experiments.study.runs.outcome import common_fields, remove_runs, train_all
 from pipelines.experiments.study.runs.worker import Trained
 from pipelines.results import Row, write_json
-from pipelines.training import load_checkpoint
+from pipelines.training import load_checkpoint, rebuild_model
 
 # What the evaluation of a run gives to its row.
 TESTED = (
@@ -28,9 +29,9 @@ TESTED = (
 def compare(job: StudyJob, model: str) -> list[Row]:
     """Tune, repeat and test `model`; returns the rows.
 
-    Writes compare-DATA-MODEL.json, a row a tried rate (experiment `tuning`, without test figures) and one a seed
-    (`comparison`), and probabilities-DATA-MODEL.npz: labels int64 [n], seeds int64 [s] and test probabilities
-    float32 [s, n, k] of the seeds that did not diverge.
+    Writes compare-DATA-MODEL.json, a row a tried rate (experiment `tuning`, without test figures), one a seed
+    (`comparison`) and one a seed, corruption and severity (`corruption`), and probabilities-DATA-MODEL.npz: labels
+    int64 [n], seeds int64 [s] and test probabilities float32 [s, n, k] of the seeds that did not diverge.
     """
     config = job.config
     tried = [
@@ -48,6 +49,7 @@ def compare(job: StudyJob, model: str) -> list[Row]:
     evaluated = [evaluate_best(job, run, data) for run in runs]
     rows = [tuning_row(run, chosen=index == chosen) for index, run in enumerate(tuned)]
     rows += [_comparison_row(run, one) for run, one in zip(runs, evaluated, strict=True)]
+    rows += [row for run in runs for row in _corruption_rows(job, run, data)]
     name = f"{job.data}-{model}"
     write_probabilities(job, name, data, [one for one in evaluated if one is not None])
     write_json(job.results / f"compare-{name}.json", rows)
@@ -124,6 +126,22 @@ def _comparison_row(trained: Trained, evaluated: Evaluated | None) -> Row:
             for key in ("best_validation_accuracy", "best_epoch", "images_per_second")
         },
     }
+
+
+def _corruption_rows(job: StudyJob, trained: Trained, data: PreparedData) -> list[Row]:
+    """Test the run's best checkpoint on shifted images; a run that diverged has no rows."""
+    if trained.summary["diverged"] or not job.config.corruptions:
+        return []
+    device = resolve_device(job.evaluate.device)
+    accuracies = corrupted_accuracies(
+        rebuild_model(load_checkpoint(trained.folder / BEST)).to(device),
+        data,
+        job.config.corruptions,
+        batch_size=job.evaluate.batch_size,
+        device=device,
+        seed=job.evaluate.seed,
+    )
+    return [{**common_fields(trained, "corruption"), **row} for row in accuracies]
 
 
 def write_probabilities(job: StudyJob, name: str, data: PreparedData, evaluated: Sequence[Evaluated]) -> None:

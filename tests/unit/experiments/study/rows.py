@@ -75,6 +75,23 @@ def comparison_row(model: str, seed: int, accuracy: float | None) -> Row:
     }
 
 
+CORRUPTIONS = {"gaussian_noise": 0.3, "contrast": 0.1}
+"""By how much the accuracy falls, and by as much again at the second severity."""
+
+
+def corruption_rows(model: str, seed: int, accuracy: float) -> list[Row]:
+    return [
+        {
+            **common("corruption", model, seed),
+            "corruption": name,
+            "severity": severity,
+            "test_accuracy": accuracy - severity * loss,
+        }
+        for name, loss in CORRUPTIONS.items()
+        for severity in (1, 2)
+    ]
+
+
 def tuning_row(model: str, learning_rate: float) -> Row:
     scores = {"best_validation_accuracy": 0.95 + learning_rate / 10, "best_validation_loss": 0.1}
     chosen = learning_rate == max(RATES)
@@ -131,6 +148,9 @@ def write_study(results: Path, num_seeds: int = 3) -> None:
         rows = [tuning_row(model, rate) for rate in RATES]
         chosen = accuracies[:num_seeds]
         rows += [comparison_row(model, seed, value) for seed, value in enumerate(chosen, start=1)]
+        rows += [
+            row for seed, value in enumerate(chosen, start=1) for row in corruption_rows(model, seed, value)
+        ]
         write_json(folder / f"compare-digits-{model}.json", rows)
         write_probabilities(folder / f"probabilities-digits-{model}.npz", chosen)
     for model in DEPTHS:

@@ -32,7 +32,7 @@ def claims(
         for model, values in accuracies.items()
         for seed, value in enumerate(values, start=1)
     ]
-    return {claim.key: claim for claim in answer_claims(rows, curves or [], {})}
+    return {claim.key: claim for claim in answer_claims(rows, curves or [], [], {})}
 
 
 def scores(num_right: int, num_images: int = 100) -> Scores:
@@ -44,7 +44,7 @@ def scores(num_right: int, num_images: int = 100) -> Scores:
 def one_seed_claim(num_right: tuple[int, int, int]) -> Claim:
     rows = [comparison_row(model, 1, right / 100) for model, right in zip(DEPTHS, num_right, strict=True)]
     seen = {model: {1: scores(right)} for model, right in zip(DEPTHS, num_right, strict=True)}
-    return answer_claims(rows, [], seen)[0]
+    return answer_claims(rows, [], [], seen)[0]
 
 
 def test_the_interval_agrees_with_the_t_test() -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from pipelines.config import load_section
 from pipelines.data import AugmentConfig, PrepareConfig, load_prepared
+from pipelines.data.corruptions import SEVERITIES
 from pipelines.data.preparation import prepare
 from pipelines.errors import UserError
 from pipelines.evaluation import EvaluateConfig
@@ -30,12 +31,14 @@ DIVERGING = 1e20  # the first step leaves weights whose squares are infinite in 
 CONFIG = StudyDataConfig(
     train_limit=120,
     test_limit=40,
+    image_size=None,
     epochs=2,
     augment=AugmentConfig(crop_padding=0, flip=False, cutout=0),
     models=(MODEL,),
     learning_rates=(0.05, DIVERGING),
     tuning_epochs=None,
     seeds=(1, 2),
+    corruptions=("contrast",),
     curve_models=(MODEL,),
     curve_rates=(0.05, DIVERGING),
     ablated_model=MODEL,
@@ -82,7 +85,7 @@ def test_the_rates_are_judged_without_the_test_part(compared: list[Row]) -> None
 
 
 def test_shortened_tuning_trains_every_seed_anew(job: StudyJob, tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, tuning_epochs=1, seeds=(1,))
+    config = dataclasses.replace(CONFIG, tuning_epochs=1, seeds=(1,), corruptions=())
     short = dataclasses.replace(job, config=config, checkpoints=tmp_path / "checkpoints", results=tmp_path)
     rows = compare(short, MODEL)
     tried = [(row["experiment"], row["epochs"], row["learning_rate"]) for row in rows]
@@ -94,7 +97,8 @@ def test_a_diverged_run_is_a_row(compared: list[Row]) -> None:
     row = compared[1]
     assert (row["diverged"], row["best_validation_accuracy"], row["train_seconds"]) == (True, None, None)
     assert "the loss became" in row["reason"]
-    assert [row["diverged"] for row in compared] == [False, True, False, False]
+    trained = [row for row in compared if row["experiment"] != "corruption"]
+    assert [row["diverged"] for row in trained] == [False, True, False, False]
 
 
 def test_every_seed_is_tested_at_the_chosen_rate(compared: list[Row], job: StudyJob) -> None:
@@ -105,6 +109,14 @@ def test_every_seed_is_tested_at_the_chosen_rate(compared: list[Row], job: Study
         assert row["num_train_images"] == len(load_prepared(job.data_folder).train)
         assert row["test_accuracy_low"] <= row["test_accuracy"] <= row["test_accuracy_high"]
         assert row["auc_micro_low"] <= row["auc_micro"] <= row["auc_micro_high"]
+
+
+def test_every_seed_is_tested_on_shifted_images(compared: list[Row]) -> None:
+    rows = [row for row in compared if row["experiment"] == "corruption"]
+    assert [(row["seed"], row["corruption"], row["severity"]) for row in rows] == [
+        (seed, "contrast", severity) for seed in (1, 2) for severity in SEVERITIES
+    ]
+    assert all(set(row) >= COMMON and 0 <= row["test_accuracy"] <= 1 for row in rows)
 
 
 def test_the_probabilities_are_those_of_the_rows(compared: list[Row], job: StudyJob) -> None:

@@ -16,7 +16,7 @@ from tests.browser import CHROMIUM, title_of
 from tests.unit.experiments.study.rows import comparison_row, write_study
 
 MILESTONES = (0.5, 0.75)
-FIGURES = ["curves", "parameters", "rates", "seconds"]
+FIGURES = ["curves", "parameters", "rates", "robustness", "seconds"]
 
 
 @pytest.fixture
@@ -60,6 +60,21 @@ def test_tables_say_what_was_run_and_show_the_rows(results: Path) -> None:
     expected = ("97.20 ± 0.10 % (n = 3)", "0.80×", "150.0 MiB")
     changed = next(line for line in lines if line.startswith("| discard_layer_25 "))
     assert all(text in changed for text in expected)
+
+
+def test_the_table_of_shifted_images(results: Path) -> None:
+    lines = lines_of(results)
+    # densenet100 98.533 % on average, vgg16_bn 95.467 %; both lose 30 and 60, and 10 and 20 points: 30 on average.
+    row = next(line for line in lines if line.startswith("| densenet100 | 68.53 ± 0.40 % (n = 3)"))
+    # Errors: 1.467 + 45 and 1.467 + 15 points; of vgg16_bn 4.533 + 45 and 4.533 + 15.
+    relative = ((1.4667 + 45) / (4.5333 + 45) + (1.4667 + 15) / (4.5333 + 15)) / 2
+    for text in ("46.47 %", "16.47 %", "31.47 %", f"{100 * relative:.2f} %"):
+        assert text in row.replace("*", "")
+    assert "DenseNet-100 is more robust than VGG and EfficientNet, on digits: holds." in lines
+    assert any(
+        line.startswith("DenseNet-100 is more robust than VGG and EfficientNet, on cifar10: not run")
+        for line in lines
+    )
 
 
 def test_the_page_says_how_the_rate_was_tuned(tmp_path: Path, config: StudyConfig) -> None:
