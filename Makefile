@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro compare sweep convergence study test soak lint format deps picture ui bench reference clean
+.PHONY: help setup repro compare sweep convergence study related test soak lint format deps picture tables docs ui bench reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ compare: $(READY) ## show your results beside ours (reference/): numbers, and wh
 sweep: $(READY) ## time every method on emulated slow links (root or user namespaces; about two hours)
 	@$(BIN)/python -m stages.preflight --pipeline $@
 	@tools/show_experiments.sh $@
-	@$(BIN)/dvc repro experiments/$@/dvc.yaml
+	@set -o pipefail; PYTHONUNBUFFERED=1 $(BIN)/dvc repro experiments/$@/dvc.yaml | $(BIN)/python tools/progress.py experiments/$@/dvc.yaml
 
 convergence: $(READY) ## train a small model by every method, at 2 to 64 workers, and test for the same accuracy
 	@$(BIN)/python -m stages.preflight --pipeline $@
@@ -44,6 +44,13 @@ study: $(READY) ## tune, compare and ablate the models over seeds; open results/
 	@$(BIN)/python -m stages.preflight --pipeline $@
 	@tools/show_experiments.sh $@
 	@tools/keep_going.sh experiments/$@/dvc.yaml summarise
+
+# SYSTEM=dacnn runs one; its answers join those of the systems that were run before.
+related: $(READY) ## the further systems of the literature, on equal terms; open results/related/related.md afterwards
+	@$(BIN)/python -m stages.preflight --pipeline $@
+	@tools/show_experiments.sh $@
+	@targets=$$($(BIN)/python -m stages.related.targets $(if $(SYSTEM),--system "$(SYSTEM)")) && \
+	    tools/keep_going.sh experiments/$@/dvc.yaml summarise -- $$targets
 
 test: $(READY) ## run the test suite: unit, parallel (two Horovod ranks), cluster (emulated nodes), pipeline (tiny dvc repros)
 	@$(BIN)/python -m pytest tests
@@ -66,6 +73,13 @@ deps: $(READY) ## write the code dependencies of every DVC stage from what its m
 
 picture: $(READY) ## draw docs/architecture.svg from the packages and their docstrings
 	@$(BIN)/python -m tools.architecture
+
+tables: $(READY) ## write the tables of README and docs/results from reference/, and draw the headline picture
+	@$(BIN)/python -m tools.pages
+	@$(BIN)/python -m tools.headline
+
+docs: ## build the docs site in build/site (a warning or a dead link is an error)
+	@tools/docs.sh "$(PYTHON)"
 
 ui: $(READY) ## open the MLflow store on http://127.0.0.1:5000 (PORT=... for another port)
 	@tools/ui.sh $(or $(PORT),5000)

@@ -9,6 +9,7 @@ from pipelines.data.config import PrepareConfig
 from pipelines.errors import UserError
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.experiments.convergence import ConvergenceConfig
+from pipelines.experiments.related import RelatedConfig
 from pipelines.experiments.study import StudyConfig
 from pipelines.experiments.sweep import SweepConfig
 from pipelines.models.config import DenseNetConfig
@@ -30,6 +31,7 @@ SECTIONS: dict[str, type] = {
     "sweep": SweepConfig,
     "convergence": ConvergenceConfig,
     "study": StudyConfig,
+    "related": RelatedConfig,
     "tracking": TrackingConfig,
 }
 """All but `methods`, whose entries are checked by the strategy that each names."""

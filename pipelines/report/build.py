@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipelines.report.claims import claims_section, read_claims
 from pipelines.report.page import Picture, Section, embed, render_page
+from pipelines.report.related import related_section
 from pipelines.report.tables import DISTRIBUTED, PAIRS, RECOGNITION, SPEEDUP, shown_pairs, shown_recognition
 from pipelines.results import Row, read_json
 from pipelines.tables import make_table
@@ -31,6 +32,7 @@ def build_report(results: Path, page: Path) -> None:
             _recognition_section(recognition, results),
             _pairs_section(pairs),
             _claims_section(results),
+            related_section(results),
             _distributed_section(distributed, results),
             _speedup_section(speedup, results),
         ],

@@ -6,8 +6,7 @@ import horovod.torch as hvd
 import torch
 
 from horovod_gq.backend import HorovodCollectives
-from pipelines.data import PreparedData, Split, load_prepared, training_batches
-from pipelines.models import build_model_for
+from pipelines.data import Split, training_batches
 from pipelines.parallel.metering.metered import seconds_now
 from pipelines.parallel.metering.step_times import StepTimes
 from pipelines.parallel.run import checkpoint, replicas
@@ -41,10 +40,11 @@ class Worker:
             torch.device("cuda", hvd.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
         )
         torch.set_num_threads(config.threads_per_worker)
-        self.data: PreparedData = load_prepared(job.data_folder)
+        self.data = job.load_data()
         job.check_batch_size(len(self.data.train), self.num_workers)
         self.recipe = job.recipe_for(self.num_workers)
-        self.model = build_model_for(self.data, job.model, job.densenet, self.recipe.seed).to(self.device)
+        self.model = job.build_model(self.data).to(self.device)
+        self.objective = job.objective(self.data)
         hvd.broadcast_parameters(self.model.state_dict(), root_rank=0)
         self.strategy, self.method_entry = build_strategy(job.method, job.params)
         self.batches = training_batches(
@@ -133,7 +133,9 @@ class Worker:
         """Make one step and record its parts; returns the loss. The `last` of an epoch applies what is under way."""
         self.reference_seconds += self.reference.maybe_step(len(self.steps))
         start = seconds_now(self.device)
-        loss = parallel_step(self.model, self.optimizer, self.strategy, images, labels, last=last)
+        loss = parallel_step(
+            self.model, self.optimizer, self.strategy, images, labels, last=last, objective=self.objective
+        )
         end = seconds_now(self.device)
         cost = self.strategy.step_cost()
         communication = cost.communication_seconds
@@ -157,11 +159,17 @@ class Worker:
 
 
 def run_worker(job: Job) -> None:
-    """Train `job` on this Horovod rank; rank 0 writes the row, the history and the final weights.
+    """Be this Horovod rank of `job`; see `train_worker`."""
+    hvd.init()
+    train_worker(job)
+    hvd.shutdown()
+
+
+def train_worker(job: Job) -> None:
+    """Train `job` on this rank, Horovod being initialised; rank 0 writes the row, the history and the final weights.
 
     Writes `job.result_file`, `job.history_file` and `job.checkpoint_folder`/model.pt.
     """
-    hvd.init()
     worker = Worker(job)
     worker.resume()
     tags = {
@@ -178,7 +186,6 @@ def run_worker(job: Job) -> None:
             _run(worker, tracker)
     else:
         _run(worker, NullTracker())
-    hvd.shutdown()
 
 
 def _run(worker: Worker, tracker: Tracker) -> None:

@@ -128,7 +128,7 @@ def test_the_line_of_the_documentation_answers(monkeypatch: Any) -> None:
             tracker.run_of(names.distributed_run(row)).log_metrics({"acceleration": acceleration})
     monkeypatch.setenv("MLFLOW_TRACKING_URI", STORE)
     mlflow.set_tracking_uri(None)
-    for page in ("README.md", "docs/mlflow.md"):
+    for page in ("docs/howto.md", "docs/mlflow.md"):
         blocks = LINE.findall((ROOT / page).read_text(encoding="utf-8"))
         (code,) = [block for block in blocks if "search_runs" in block]
         scope: dict[str, Any] = {}
