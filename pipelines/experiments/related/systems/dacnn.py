@@ -9,9 +9,15 @@ from torch import nn
 
 from pipelines.config import different, number, whole
 from pipelines.config.validate import MOST_WIDTH
+from pipelines.data import ordered_batches
+from pipelines.experiments.related.gradients import ready_position
 from pipelines.experiments.related.system import SYSTEMS, Comparison, Context, Role, System, Variant
 from pipelines.models import spec_of
 from pipelines.models.dacnn import MOST_DEPTH, build_anchored
+from pipelines.results import Row
+from pipelines.tables import Column, percent
+
+MEASURED_IMAGES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,10 @@ class Dacnn(System):
         "width (mix) and a 1 x 1 convolution after each use (regulators) recover more."
     )
 
+    columns: ClassVar[Sequence[Column]] = (
+        Column("gradients_ready_position", "gradients ready, of the backward pass", percent, min),
+    )
+
     def variants(self) -> Sequence[Variant]:
         """Return the network without sharing, with it, the mix, the regulators, and further depths."""
         depth, width = self.options.depth, self.options.width
@@ -75,6 +85,11 @@ class Dacnn(System):
             )
             for name, role, what, kind, number, change in table
         ]
+
+    def extra(self, variant: Variant, trained: nn.Module, network: nn.Module, context: Context) -> Row:  # noqa: ARG002
+        """Return when the gradients are ready: the shared kernel's only when the backward pass ends."""
+        images, labels = next(iter(ordered_batches(context.data.train, context.data, MEASURED_IMAGES)))
+        return {"gradients_ready_position": ready_position(trained, images, labels)}
 
     def comparisons(self) -> Sequence[Comparison]:
         """Return that sharing loses no more than the margin, and that mix and regulators recover some."""

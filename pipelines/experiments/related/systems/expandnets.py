@@ -6,10 +6,11 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.config import choice, number, whole
+from pipelines.experiments.related.gradients import least_agreement
 from pipelines.experiments.related.system import (
     SYSTEMS,
     Comparison,
@@ -21,6 +22,8 @@ from pipelines.experiments.related.system import (
 )
 from pipelines.models.compact import KERNELS
 from pipelines.models.expand import MOST_RATE, contract
+from pipelines.results import Row
+from pipelines.tables import Column, decimal
 from pipelines.training import Objective
 
 PAPER = "Guo et al. 2020, 7 x 7 small network, 5 seeds"
@@ -58,6 +61,10 @@ class ExpandNets(System):
     claim: ClassVar[str] = (
         "A compact network whose layers are expanded into linear ones for training and contracted exactly afterwards "
         "is more accurate than one trained compact, and than one that is distilled."
+    )
+
+    columns: ClassVar[Sequence[Column]] = (
+        Column("least_gradient_cosine", "least cosine of two batches' gradients", decimal, max),
     )
 
     def variants(self) -> Sequence[Variant]:
@@ -110,6 +117,10 @@ class ExpandNets(System):
                 ),
             ),
         ]
+
+    def extra(self, variant: Variant, trained: nn.Module, network: nn.Module, context: Context) -> Row:  # noqa: ARG002
+        """Return the gradient confusion of the trained network, by which the paper explains what it gains."""
+        return {"least_gradient_cosine": least_agreement(trained, context.data, context.seed)}
 
     def comparisons(self) -> Sequence[Comparison]:
         """Return that the expanded network beats the compact and the distilled one."""

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from pipelines.config import load_section, load_yaml
 from pipelines.config.loader import from_mapping
-from pipelines.data import PreparedData
+from pipelines.data import PreparedData, training_batches
 from pipelines.data.preparation import channel_statistics, with_transform
 from pipelines.data.prepared import Split, checksum_of
 from pipelines.errors import UserError
 from pipelines.experiments.related import RelatedConfig
+from pipelines.experiments.related.gradients import least_agreement, ready_position
 from pipelines.experiments.related.system import Context, Role, System
 from pipelines.experiments.related.systems import SYSTEMS, build_system
 from pipelines.experiments.related.systems.dacnn import Dacnn
@@ -185,6 +187,32 @@ def test_sharing_is_the_plain_network_with_equal_kernels() -> None:
     images = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(SEED))
     with torch.inference_mode():
         torch.testing.assert_close(plain(images), shared(images), rtol=0, atol=0)
+
+
+def test_a_shared_kernel_is_ready_when_the_backward_pass_ends() -> None:
+    built = networks(build_system(CONFIG, "dacnn"), make_data())
+    images, labels = torch.randn(4, 1, 8, 8), torch.arange(4) % 3
+    plain, shared = (ready_position(built[name][0], images, labels) for name in ("plain", "shared"))
+    # Equal kernels spread over the pass are ready in the middle of it on average, one for all near its end.
+    assert plain == pytest.approx(0.5, abs=0.15)
+    assert shared > 0.85
+
+
+def test_the_agreement_of_gradients_is_the_least_cosine_of_all_pairs() -> None:
+    """Of a linear classifier, whose gradient is written out: (softmax - one-hot) times the input, batch means."""
+    data = make_data(num_images=64)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3, bias=False))
+    weight = network[1].weight.detach().double()
+    gradients = []
+    for images, labels in training_batches(data, 32, seed=SEED, device="cpu", augment=None):
+        inputs = images.flatten(1).double()
+        errors = torch.softmax(inputs @ weight.T, 1) - functional.one_hot(labels, 3)
+        gradients.append((errors.T @ inputs / len(labels)).flatten().numpy())
+    first, second = gradients
+    cosine = first @ second / np.sqrt((first @ first) * (second @ second))
+    assert least_agreement(network, data, SEED) == pytest.approx(
+        cosine, abs=1e-5
+    )  # float32 sums of 192 terms
 
 
 def test_the_edges_are_all_that_differs_between_the_inputs() -> None:
