@@ -13,7 +13,7 @@ SOAK := tests/unit/config/test_wrong_parameters.py tests/unit/training/test_dama
 # DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro compare sweep convergence study test soak lint audit format deps picture tables docs ui server bench reference wheel api clean
+.PHONY: help setup repro compare sweep convergence study related test soak lint audit format deps picture tables docs ui server bench reference wheel api clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,13 @@ study: $(READY) ## tune, compare and ablate the models over seeds; open results/
 	@$(BIN)/python -m stages.preflight --pipeline $@
 	@tools/show_experiments.sh $@
 	@tools/keep_going.sh experiments/$@/dvc.yaml summarise
+
+# SYSTEM=dacnn runs one; its answers join those of the systems that were run before.
+related: $(READY) ## the further systems of the literature, on equal terms; open results/related/related.md afterwards
+	@$(BIN)/python -m stages.preflight --pipeline $@
+	@tools/show_experiments.sh $@
+	@targets=$$($(BIN)/python -m stages.related.targets $(if $(SYSTEM),--system "$(SYSTEM)")) && \
+	    tools/keep_going.sh experiments/$@/dvc.yaml summarise -- $$targets
 
 # Two files at a time, in a random order (pytest-randomly prints its seed; the same order again: `--randomly-seed=SEED`).
 test: $(READY) ## run the test suite: unit, parallel (two Horovod ranks), cluster (emulated nodes), pipeline (tiny dvc repros)

@@ -1,6 +1,7 @@
 """From a raw data set to a prepared one: subset, split, statistics, checksums, sample picture."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,23 @@ def prepare(config: PrepareConfig, folder: Path, figure: Path) -> dict[str, Any]
     save_prepared(data, folder, summary)
     draw_samples(data, figure)
     return summary
+
+
+def with_transform(data: PreparedData, transform: str) -> PreparedData:
+    """Return prepared data that had no transform as `prepare` makes them with `transform`, but for the files.
+
+    Raises ValueError where they had one.
+    """
+    if data.transform is not None:
+        raise ValueError(f"the images have gone through {data.transform} already")
+    splits = {
+        name: Split(transform_images(split.images, transform), split.labels)
+        for name, split in (("train", data.train), ("validation", data.validation), ("test", data.test))
+    }
+    mean, std = channel_statistics(splits["train"].images)
+    checksum = checksum_of(splits, data.class_names)
+    changed = replace(data, mean=mean, std=std, checksum=checksum, transform=transform)
+    return replace(changed, train=splits["train"], validation=splits["validation"], test=splits["test"])
 
 
 def split_raw(raw: RawData, config: PrepareConfig) -> dict[str, tuple[Images, Labels]]:

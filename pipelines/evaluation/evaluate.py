@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from pipelines.data import PreparedData, ordered_batches
 from pipelines.errors import UserError
@@ -40,8 +41,15 @@ def resolve_device(name: str) -> torch.device:
 
 def evaluate_run(run: TrainedRun, data: PreparedData, config: EvaluateConfig) -> Evaluated:
     """Evaluate the run's best checkpoint on the test part, in float32, and time it on single images."""
+    return evaluate_model(rebuild_model(run.checkpoint), run, data, config)
+
+
+def evaluate_model(
+    model: nn.Module, run: TrainedRun, data: PreparedData, config: EvaluateConfig
+) -> Evaluated:
+    """Do the same with `model`, in evaluation mode, which is what became of the run's best checkpoint; moves it."""
     device = resolve_device(config.device)
-    model = rebuild_model(run.checkpoint).to(device)
+    model.to(device)
     shape = (data.num_channels, data.image_size, data.image_size)
     images, _ = next(iter(ordered_batches(data.test, data, 1, device)))
     latency = measure_latency(

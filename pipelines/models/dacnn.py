@@ -4,6 +4,7 @@
 depth - 1 times, each use with a batch normalisation of its own, five max-poolings between them, a global average and
 a linear layer. `dacnnreg<depth>` adds a regulator, a 1x1 convolution, after each use. `dacnnmix<depth>` has three
 widths, 128, 256 and 512, with a shared kernel each, and an ordinary convolution from each width to the next.
+`dacnnplain<depth>` is the network of `dacnn<depth>` with a kernel of its own for each layer.
 
 Convolutions have no bias, as a batch normalisation follows each of them. Poolings are left out from the front where
 a convolution would see fewer than 2x2 pixels.
@@ -62,15 +63,27 @@ class AnchoredNet(nn.Module):
         depth: convolutions, stem and those between widths included, regulators not.
         widths: channels; each has as many of the convolutions as the others, the first ones take the rest.
         regulated: whether a 1x1 convolution follows each use of a shared kernel.
+        shared: whether kernels are shared at all.
         spec: image channels, classes and image size.
     """
 
-    def __init__(self, depth: int, widths: tuple[int, ...], *, regulated: bool, spec: ModelSpec) -> None:
+    def __init__(
+        self,
+        depth: int,
+        widths: tuple[int, ...],
+        *,
+        spec: ModelSpec,
+        regulated: bool = False,
+        shared: bool = True,
+    ) -> None:
         super().__init__()
         self.stem = _conv(spec.num_channels, widths[0])
         self.wider = nn.ModuleList(_conv(*pair) for pair in itertools.pairwise(widths))
-        self.shared = nn.ModuleList(_conv(width, width) for width in widths)
         self.plan = [place * len(widths) // depth for place in range(depth)]
+        repeated = [index for index, before in zip(self.plan[1:], self.plan, strict=False) if index == before]
+        owners = range(len(widths)) if shared else repeated
+        self.shared = nn.ModuleList(_conv(widths[index], widths[index]) for index in owners)
+        self.is_shared = shared
         self.uses = nn.ModuleList(
             Use(widths[index], regulated and place > 0) for place, index in enumerate(self.plan)
         )
@@ -78,11 +91,14 @@ class AnchoredNet(nn.Module):
         self.classifier = nn.Linear(widths[-1], spec.num_classes)
 
     def _conv_at(self, place: int) -> nn.Module:
-        """Return the convolution at a place: the stem, the first one of a width, or the shared one of the width."""
+        """Return the convolution at a place: the stem, the first one of a width, or one of the others there."""
         index = self.plan[place]
         if place == 0:
             return self.stem
-        return self.shared[index] if index == self.plan[place - 1] else self.wider[index - 1]
+        if index != self.plan[place - 1]:
+            return self.wider[index - 1]
+        # Without sharing they stand in their order: those before are the stem, `index` wider ones, and the others.
+        return self.shared[index if self.is_shared else place - 1 - index]
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify float images [b, c, h, w]; return logits [b, classes]."""
@@ -94,28 +110,37 @@ class AnchoredNet(nn.Module):
         return self.classifier(maps.mean((2, 3)))  # type: ignore[no-any-return]
 
 
-def _build(spec: ModelSpec, widths: tuple[int, ...], *, regulated: bool = False) -> AnchoredNet:
+def build_anchored(
+    spec: ModelSpec, widths: tuple[int, ...], *, regulated: bool = False, shared: bool = True
+) -> AnchoredNet:
+    """Build the network of the depth in the name of `spec`; see `AnchoredNet`. UserError for a depth out of range."""
     least = 2 * len(widths)
     if not least <= spec.depth <= MOST_DEPTH:
         raise UserError(
             f"baseline.models: {spec.name}: depth {spec.depth} is not allowed; allowed: {least} to {MOST_DEPTH}"
         )
-    return AnchoredNet(spec.depth, widths, regulated=regulated, spec=spec)
+    return AnchoredNet(spec.depth, widths, spec=spec, regulated=regulated, shared=shared)
 
 
 @MODELS.register(f"dacnn{FAMILY_SUFFIX}")
 def build_dacnn(spec: ModelSpec) -> AnchoredNet:
     """Build the network with one shared kernel; dacnn13 is the paper's."""
-    return _build(spec, (WIDTH,))
+    return build_anchored(spec, (WIDTH,))
 
 
 @MODELS.register(f"dacnnmix{FAMILY_SUFFIX}")
 def build_dacnn_mix(spec: ModelSpec) -> AnchoredNet:
     """Build DACNN-mix: one shared kernel a width."""
-    return _build(spec, MIXED_WIDTHS)
+    return build_anchored(spec, MIXED_WIDTHS)
 
 
 @MODELS.register(f"dacnnreg{FAMILY_SUFFIX}")
 def build_dacnn_regulated(spec: ModelSpec) -> AnchoredNet:
     """Build the network with one shared kernel and a regulator after each use of it."""
-    return _build(spec, (WIDTH,), regulated=True)
+    return build_anchored(spec, (WIDTH,), regulated=True)
+
+
+@MODELS.register(f"dacnnplain{FAMILY_SUFFIX}")
+def build_dacnn_plain(spec: ModelSpec) -> AnchoredNet:
+    """Build the network of `dacnn<depth>` with a kernel of its own for each layer: what sharing is compared with."""
+    return build_anchored(spec, (WIDTH,), shared=False)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.parallel.strategy import Strategy
-from pipelines.training import compute_gradients
+from pipelines.training import Objective, compute_gradients
 
 
 def parallel_step(
@@ -15,6 +15,7 @@ def parallel_step(
     labels: Tensor,
     *,
     last: bool,
+    objective: Objective | None = None,
 ) -> Tensor:
     """Train `model` on this worker's batch, in place; returns its loss, detached.
 
@@ -25,10 +26,11 @@ def parallel_step(
         images: float32 [b, c, h, w].
         labels: int64 [b].
         last: whether the epoch ends here, so that all that is still under way is applied.
+        objective: what is minimised; None: the mean cross-entropy.
 
     A collective, made by all workers together. Raises DivergedError where this worker's loss is not finite.
     """
-    loss, _ = compute_gradients(model, optimizer, images, labels)
+    loss, _ = compute_gradients(model, optimizer, images, labels, objective=objective)
     strategy.wait()
     strategy.update()
     if last:

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.experiments.related.config import DATA_SETS
+from pipelines.experiments.related.systems import build_system
 from pipelines.preflight import machine
 from pipelines.preflight.data import data_problem
 from pipelines.preflight.memory import Footprint, footprint
@@ -39,6 +41,10 @@ def preflight(pipeline: str, params: Path) -> tuple[list[str], list[str]]:
 def _data_problems(pipeline: str, sections: dict[str, Any]) -> tuple[list[str], list[str]]:
     """Return a line for data that the pipeline cannot do without, and one for data whose part it leaves out."""
     prepare, convergence, study = (sections.get(name) for name in ("prepare", "convergence", "study"))
+    own = (
+        "study",
+        "related",
+    )  # they prepare all of their data themselves, and go on without those that are missing
     if prepare is None:
         return [], []
     parts: list[str] = []
@@ -46,7 +52,9 @@ def _data_problems(pipeline: str, sections: dict[str, Any]) -> tuple[list[str], 
         parts = list(convergence.parity.data)
     elif pipeline == "study" and study:
         parts = list(vars(study))
-    needed = [] if pipeline == "study" else [prepare.name]
+    elif pipeline == "related":
+        parts = list(DATA_SETS)
+    needed = [] if pipeline in own else [prepare.name]
     missing = [line for name in needed if (line := data_problem(prepare, name))]
     notes = [line for name in parts if name not in needed and (line := data_problem(prepare, name))]
     return missing, notes
@@ -112,6 +120,14 @@ def _steps(pipeline: str, sections: dict[str, Any]) -> list[tuple[str, str, str,
             key = f"convergence.parity.sets.{name}.global_batch_size"
             steps.append((key, one.model, name, one.image_size, one.global_batch_size // 2, 2))
         return steps
+    if pipeline == "related":
+        related = sections["related"]
+        models = {one.model for name in related.systems for one in build_system(related, name).variants()}
+        return [
+            ("recipe.batch_size", model, data, getattr(related, data).image_size, recipe.batch_size, 1)
+            for model in sorted(models)
+            for data in DATA_SETS
+        ]
     return [
         ("recipe.batch_size", model, name, side, recipe.batch_size, 1)
         for name, part in vars(sections["study"]).items()

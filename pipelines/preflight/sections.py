@@ -9,6 +9,7 @@ from pipelines.data.config import PrepareConfig
 from pipelines.errors import UserError
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.experiments.convergence import ConvergenceConfig
+from pipelines.experiments.related import RelatedConfig
 from pipelines.experiments.study import StudyConfig
 from pipelines.experiments.sweep import SlowLinkConfig, SweepConfig
 from pipelines.models.config import DenseNetConfig
@@ -32,6 +33,7 @@ SECTIONS: dict[str, type] = {
     "more_workers": SweepConfig,
     "convergence": ConvergenceConfig,
     "study": StudyConfig,
+    "related": RelatedConfig,
     "tracking": TrackingConfig,
 }
 """All but `methods`, whose entries are checked by the strategy that each names."""

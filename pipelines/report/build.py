@@ -15,6 +15,7 @@ from pipelines.report.sections import (
     links,
     methods,
     recognition,
+    related,
     target,
     trust,
 )
@@ -26,6 +27,7 @@ SECTIONS: tuple[Callable[[Inputs], Section], ...] = (
     trust.section,
     explorer.section,
     recognition.section,
+    related.section,
     distributed.section,
     links.section,
     target.section,

@@ -2,7 +2,7 @@
 
 from pipelines.training.checkpoint import Checkpoint, EpochRow, load_checkpoint, mark_finished, rebuild_model
 from pipelines.training.config import BaselineConfig, RecipeConfig, TrainConfig
-from pipelines.training.epoch import DivergedError, check_gradients, compute_gradients, train_epoch
+from pipelines.training.epoch import DivergedError, Objective, check_gradients, compute_gradients, train_epoch
 from pipelines.training.loop import TrainResult, train
 from pipelines.training.optimizer import build_optimizer
 from pipelines.training.prediction import loss_and_accuracy, predict_logits
@@ -14,6 +14,7 @@ __all__ = [
     "Checkpoint",
     "DivergedError",
     "EpochRow",
+    "Objective",
     "RecipeConfig",
     "Runtime",
     "TrainConfig",

@@ -18,6 +18,10 @@ class DivergedError(UserError):
     """The loss of a training run is no longer finite."""
 
 
+Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""What is minimised, a scalar, of logits float32 [b, classes], labels int64 [b] and images as the model takes them."""
+
+
 class Step(Protocol):
     """One training step; what differs between ways of training (clocks, exchange, scores) is in here."""
 
@@ -47,8 +51,9 @@ def compute_gradients(
     images: Tensor,
     labels: Tensor,
     autocast: torch.autocast | None = None,
+    objective: Objective | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Set the gradients to those of the mean cross-entropy of a batch.
+    """Set the gradients to those of the mean cross-entropy of a batch, or of another objective.
 
     Args:
         forward: the model, or a compiled form of it; returns logits [b, classes].
@@ -56,6 +61,7 @@ def compute_gradients(
         images: float [b, c, h, w], as the model takes them.
         labels: int64 [b].
         autocast: context of the forward pass; None: none.
+        objective: what is minimised; None: the mean cross-entropy.
 
     Returns the loss, float32, and the logits, both detached. Raises DivergedError where the loss is not finite: before
     the backward pass, so that nothing of it reaches a gradient, a parameter or another worker.
@@ -66,7 +72,10 @@ def compute_gradients(
     else:
         with autocast:
             logits = forward(images)
-    loss = functional.cross_entropy(logits.float(), labels)
+    if objective is None:
+        loss = functional.cross_entropy(logits.float(), labels)
+    else:
+        loss = objective(logits.float(), labels, images)
     if not bool(torch.isfinite(loss)):
         raise DivergedError(f"the loss became {float(loss.detach())}")
     loss.backward()  # type: ignore[no-untyped-call]

@@ -25,7 +25,7 @@ from pipelines.training.checkpoint import (
     save_checkpoint,
 )
 from pipelines.training.config import RecipeConfig
-from pipelines.training.epoch import DivergedError, check_gradients, compute_gradients, train_epoch
+from pipelines.training.epoch import DivergedError, Objective, check_gradients, compute_gradients, train_epoch
 from pipelines.training.optimizer import build_optimizer
 from pipelines.training.prediction import loss_and_accuracy, predict_logits
 from pipelines.training.runtime import resolve_runtime
@@ -65,9 +65,12 @@ def train(
     folder: Path,
     tracker: "Tracker",
     description: str,
+    objective: Objective | None = None,
     unfinished: Checkpoint | Literal["look"] | None = "look",
 ) -> TrainResult:
     """Train `model`, in place, on the training part; choose the best epoch on the validation part.
+
+    `objective` is what the steps minimise, None the mean cross-entropy; validation is by cross-entropy anyway.
 
     Writes `folder`/last.pt after every epoch, the one before staying as previous.pt, and best.pt after every better
     one. Where the newest whole one belongs to an unfinished run of the same model, recipe and data, training goes on
@@ -75,7 +78,7 @@ def train(
     `unfinished_checkpoint` already hands over what it has found. Every epoch's row goes to `tracker`.
     Raises DivergedError where the loss is no longer finite, UserError where the training part is smaller than a batch.
     """
-    run = _Run(model, data, recipe, folder)
+    run = _Run(model, data, recipe, folder, objective)
     if unfinished == "look":
         unfinished = unfinished_checkpoint(folder, spec_of(model), recipe, data)
     if unfinished is not None:
@@ -112,8 +115,15 @@ def unfinished_checkpoint(
 class _Run:
     """The state of one training run."""
 
-    def __init__(self, model: nn.Module, data: PreparedData, recipe: RecipeConfig, folder: Path) -> None:
-        self.model, self.data, self.recipe = model, data, recipe
+    def __init__(
+        self,
+        model: nn.Module,
+        data: PreparedData,
+        recipe: RecipeConfig,
+        folder: Path,
+        objective: Objective | None,
+    ) -> None:
+        self.model, self.data, self.recipe, self.objective = model, data, recipe, objective
         self.folder, self.best_path = folder, folder / BEST
         self.runtime = resolve_runtime(recipe, model)
         self.runtime.place(model)
@@ -182,7 +192,12 @@ class _Run:
     def _step(self, images: Tensor, labels: Tensor, *, last: bool) -> Tensor:  # noqa: ARG002
         """Make one optimizer step and count the images that it was right about."""
         loss, logits = compute_gradients(
-            self.forward, self.optimizer, self.runtime.images(images), labels, self.runtime.autocast()
+            self.forward,
+            self.optimizer,
+            self.runtime.images(images),
+            labels,
+            self.runtime.autocast(),
+            self.objective,
         )
         check_gradients(self.model)
         self.optimizer.step()

@@ -1,15 +1,20 @@
 """What the trainings on one data set share: parameters and places of files."""
 
 import argparse
-from dataclasses import dataclass, replace
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+from torch import nn
 
 from pipelines.command_line import add_params
 from pipelines.config import DEFAULT_PATH, load_section
-from pipelines.data import PrepareConfig
+from pipelines.data import PrepareConfig, PreparedData
 from pipelines.evaluation import EvaluateConfig
 from pipelines.experiments.study.config import StudyConfig, StudyDataConfig
-from pipelines.models import DenseNetConfig
+from pipelines.models import DenseNetConfig, build_model_for, spec_of
+from pipelines.training import Objective
 from pipelines.training.sections import TrainingJob, shared_sections
 
 DATA = Path("data/study")
@@ -24,6 +29,23 @@ class Training(TrainingJob):
     model: str
     checkpoints: Path
     """Folder that the run's own folder is made in."""
+
+    def inputs(self, data: PreparedData) -> PreparedData:
+        """Return the images that the run sees, from those of its folder."""
+        return data
+
+    def build(self, data: PreparedData) -> nn.Module:
+        """Build the model with its initial weights, on the CPU."""
+        return build_model_for(data, self.model, self.densenet, self.recipe.seed)
+
+    def objective(self, data: PreparedData) -> Objective | None:  # noqa: ARG002 - for runs that have one
+        """Return what the steps minimise; None: the mean cross-entropy."""
+        return None
+
+    def key(self, model: nn.Module, data: PreparedData) -> str:
+        """Return a digest of everything that determines the run, as the name of its folder."""
+        content = [asdict(spec_of(model)), asdict(self.recipe), data.checksum]
+        return digest(content)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +87,11 @@ class StudyJob(TrainingJob):
             data_folder=self.data_folder,
             checkpoints=self.checkpoints,
         )
+
+
+def digest(content: object) -> str:
+    """Return a short SHA-256 of plain values, as a folder's name."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def load_job(data: str, params: Path = DEFAULT_PATH) -> StudyJob:

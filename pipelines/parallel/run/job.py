@@ -6,10 +6,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from pipelines.config import load_section
+from pipelines.data import PreparedData, load_prepared
 from pipelines.errors import UserError
+from pipelines.models import build_model_for
 from pipelines.parallel.config import DistributedConfig
 from pipelines.tracking import TrackingConfig
+from pipelines.training import Objective
 from pipelines.training.config import RecipeConfig
 from pipelines.training.sections import TrainingJob, linear_rate, shared_sections
 
@@ -66,6 +71,18 @@ class Job(TrainingJob):
             batch_size=size,
             learning_rate=linear_rate(self.recipe, num_workers * size),
         )
+
+    def load_data(self) -> PreparedData:
+        """Return the data that the workers train on."""
+        return load_prepared(self.data_folder)
+
+    def build_model(self, data: PreparedData) -> nn.Module:
+        """Return the model with its initial weights, on the CPU, the same on every worker."""
+        return build_model_for(data, self.model, self.densenet, self.recipe.seed)
+
+    def objective(self, data: PreparedData) -> Objective | None:  # noqa: ARG002 - for jobs that have one
+        """Return what the steps minimise; None: the mean cross-entropy."""
+        return None
 
     def check_batch_size(self, num_samples: int, num_workers: int) -> None:
         """Raise UserError unless `num_samples` training samples fill at least one step of all workers."""

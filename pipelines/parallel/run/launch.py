@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from pipelines.data import load_prepared
-from pipelines.models import build_model_for
 from pipelines.parallel.run import horovodrun
 from pipelines.parallel.run.heartbeat import Limits
 from pipelines.parallel.run.job import Job
@@ -50,9 +48,9 @@ def launch(job: Job, program: Sequence[str]) -> None:
 def check(job: Job) -> None:
     """Raise UserError, before any worker starts, for parameters or data that would make them fail."""
     build_strategy(job.method, job.params)
-    data = load_prepared(job.data_folder)
+    data = job.load_data()
     job.check_batch_size(len(data.train), job.distributed.workers)
-    build_model_for(data, job.model, job.densenet, job.recipe.seed)
+    job.build_model(data)
 
 
 def options(job: Job) -> list[str]:

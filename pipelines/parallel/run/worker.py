@@ -9,9 +9,8 @@ from horovod.common.exceptions import HorovodInternalError
 
 from horovod_gq.backend import HorovodCollectives
 from pipelines.config.show import one_line
-from pipelines.data import PreparedData, Split, load_prepared, training_batches
+from pipelines.data import Split, training_batches
 from pipelines.errors import UserError
-from pipelines.models import build_model_for
 from pipelines.parallel.metering.metered import seconds_now
 from pipelines.parallel.metering.step_times import StepTimes
 from pipelines.parallel.run import agreement, checkpoint, heartbeat, replicas
@@ -49,12 +48,13 @@ class Worker:
             torch.device("cuda", hvd.local_rank()) if torch.cuda.is_available() else torch.device("cpu")
         )
         torch.set_num_threads(config.threads_per_worker)
-        self.data: PreparedData = load_prepared(job.data_folder)
+        self.data = job.load_data()
         self.strategy, self.method_entry = build_strategy(job.method, job.params)
         agreement.check(agreement.facts_of(job, self.method_entry, self.data.checksum))
         job.check_batch_size(len(self.data.train), self.num_workers)
         self.recipe = job.recipe_for(self.num_workers)
-        self.model = build_model_for(self.data, job.model, job.densenet, self.recipe.seed).to(self.device)
+        self.model = job.build_model(self.data).to(self.device)
+        self.objective = job.objective(self.data)
         hvd.broadcast_parameters(self.model.state_dict(), root_rank=0)
         self.batches = training_batches(
             self.data,
@@ -142,7 +142,9 @@ class Worker:
         """Make one step and record its parts; returns the loss. The `last` of an epoch applies what is under way."""
         self.reference_seconds += self.reference.maybe_step(len(self.steps))
         start = seconds_now(self.device)
-        loss = parallel_step(self.model, self.optimizer, self.strategy, images, labels, last=last)
+        loss = parallel_step(
+            self.model, self.optimizer, self.strategy, images, labels, last=last, objective=self.objective
+        )
         end = seconds_now(self.device)
         cost = self.strategy.step_cost()
         communication = cost.communication_seconds
@@ -167,21 +169,25 @@ class Worker:
 
 
 def run_worker(job: Job) -> None:
-    """Train `job` on this Horovod rank; rank 0 writes the row, the history and the final weights.
+    """Be this Horovod rank of `job`; see `train_worker`."""
+    hvd.init()
+    train_worker(job)
+    hvd.shutdown()
+
+
+def train_worker(job: Job) -> None:
+    """Train `job` on this rank, Horovod being initialised; rank 0 writes the row, the history and the final weights.
 
     Writes `job.result_file`, `job.history_file`, the traces and `job.checkpoint_folder`/model.pt. Raises UserError
     where another rank has been lost.
     """
-    hvd.init()
-    rank = hvd.rank()
     heartbeat.start()
     try:
         _train(job)
     except HorovodInternalError as error:
         # The launcher ends this rank as soon as it has seen the other one end, and names that one.
         time.sleep(PEER_SECONDS)
-        raise UserError(f"{job.name}: rank {rank} lost the others: {one_line(error)}") from None
-    hvd.shutdown()
+        raise UserError(f"{job.name}: rank {hvd.rank()} lost the others: {one_line(error)}") from None
 
 
 def _train(job: Job) -> None:

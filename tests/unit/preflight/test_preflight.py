@@ -179,15 +179,18 @@ def test_the_sweep_needs_an_emulated_cluster(write: Write, monkeypatch: pytest.M
     assert problems_of(params, "main") == []
 
 
-@pytest.mark.parametrize("pipeline", ["convergence", "study"])
+@pytest.mark.parametrize(
+    ("pipeline", "missing"),
+    [("convergence", ["cifar10"]), ("study", ["cifar10"]), ("related", ["fashion_mnist", "cifar10"])],
+)
 def test_data_that_a_pipeline_goes_on_without_are_a_note(
-    write: Write, pipeline: str, monkeypatch: pytest.MonkeyPatch
+    write: Write, pipeline: str, missing: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.data.roots.unreachable", lambda *_: "no network")
     problems, notes = preflight(pipeline, write())
     assert problems == []
-    assert len(notes) == 1
-    assert notes[0].startswith("prepare.name: cifar10: no data root is set")
+    starts = [f"prepare.name: {name}: no data root is set" for name in missing]
+    assert [note[: len(start)] for note, start in zip(notes, starts, strict=True)] == starts
 
 
 def test_the_memory_of_a_step_is_that_of_its_saved_tensors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.config import load_yaml
+from pipelines.experiments.related.config import DATA_SETS
 from pipelines.results import EXPERIMENTS
 from pipelines.training.sections import SharedSections
 from tools.dependencies import PIPELINES, stage_module, with_dependencies
@@ -24,6 +25,7 @@ STAGES: dict[str, Any] = {
 CURVES = [f"convergence.{key}" for key in ("epochs", "global_batch_size", "model", "methods", "workers")]
 OTHERS = ["prepare.*", "study.DATA.*_limit"]
 TUNING = ["study.DATA.learning_rates", "study.DATA.tuning_epochs"]
+RELATED = {data: [other for other in DATA_SETS if other != data] for data in DATA_SETS}
 UNUSED: dict[str, list[str]] = {
     # Where a run is logged does not change its results.
     **{stage: ["tracking.*"] for stage in ("prepare", "train", "evaluate", "report")},
@@ -45,6 +47,27 @@ UNUSED: dict[str, list[str]] = {
     "study:compare": [*OTHERS, "study.DATA.curve_*", "study.DATA.ablated_model"],
     "study:curves": [*OTHERS, "evaluate.*", "study.DATA.models", "study.DATA.ablated_model", *TUNING],
     "study:ablate": [*OTHERS, "study.DATA.models", "study.DATA.curve_*", *TUNING],
+    # The further systems: a data set's own limits shape what is prepared, the rest how it is trained.
+    "related:prepare": [
+        *(
+            "densenet.*",
+            "evaluate.*",
+            "recipe.*",
+            "related.*.epochs",
+            "related.*.tuning_epochs",
+            "related.*.augment.*",
+        ),
+        *("related.[!dfc]*", "related.compressed"),
+    ],
+    **{
+        f"related:{data}": [
+            "related.*_limit",
+            "related.*.image_size",
+            *(f"related.{one}.*" for one in others),
+        ]
+        for data, others in RELATED.items()
+    },
+    "related:summarise": ["related.[!s]*", "related.seeds"],
     "study:summarise": ["recipe.[!m]*", "recipe.m[eo]*"],  # the milestones are drawn
 }
 """Parameters that a stage loads with its sections and whose change need not rerun it, by stage and with the reason."""

@@ -83,6 +83,18 @@ def test_the_status_is_0_where_all_stages_succeed(folder: Path) -> None:
     assert process.returncode == 0, output
 
 
+def test_only_the_targets_run_and_then_the_stages(folder: Path) -> None:
+    stages: dict[str, dict[str, object]] = {
+        "first": {"cmd": "mkdir -p rows && echo first > rows/first", "outs": ["rows/first"]},
+        "second": {"cmd": "mkdir -p rows && echo second > rows/second", "outs": ["rows/second"]},
+        "summary": {"cmd": "cat rows/* > all", "deps": ["rows"], "outs": ["all"]},
+    }
+    process = start(folder, stages, "summary", "--", "second")
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert (folder / "all").read_text() == "second\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_starts_no_other_stage(folder: Path, number: signal.Signals) -> None:
     (folder / "waits.py").write_text(WAITS)

@@ -21,6 +21,7 @@ from pipelines.results import read_csv, read_json
         ("data/convergence/digits/meta.json", "make convergence"),
         ("/home/me/study/results/train/densenet50.json", "make repro"),
         ("/home/me/results/gqbench/results/study/runs/compare-digits-densenet50.json", "make study"),
+        ("results/related/runs/dacnn-digits.json", "make related"),
         ("elsewhere.json", "make repro"),
     ],
 )

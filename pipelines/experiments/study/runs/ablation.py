@@ -14,7 +14,7 @@ from pipelines.experiments.study.runs.compare import evaluate_best, tested_field
 from pipelines.experiments.study.runs.outcome import common_fields, remove_runs, train_all
 from pipelines.experiments.study.runs.pool import num_cores, run_all
 from pipelines.experiments.study.runs.steps import peak_memory_bytes, step_of, timed_rounds
-from pipelines.experiments.study.runs.worker import Trained, make_model
+from pipelines.experiments.study.runs.worker import Trained
 from pipelines.models import DenseNetConfig
 from pipelines.models.blocks import block_layers, counted_depth
 from pipelines.models.statistics import count_training_multiply_adds
@@ -124,7 +124,7 @@ def measure_costs(trainings: Mapping[str, Training]) -> dict[str, Row]:
     shape = (data.num_channels, data.image_size, data.image_size)
     return {
         name: {
-            "train_multiply_adds": count_training_multiply_adds(make_model(one, data), shape, NUM_DRAWS),
+            "train_multiply_adds": count_training_multiply_adds(one.build(data), shape, NUM_DRAWS),
             "train_multiply_adds_draws": NUM_DRAWS,
             "step_seconds_median": statistics.median(seconds[name]),
             "step_over_reference": statistics.median(

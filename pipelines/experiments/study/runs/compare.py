@@ -47,7 +47,7 @@ def compare(job: StudyJob, model: str) -> list[Row]:
     runs = [*done, *train_all(repeated[len(done) :], f"{model}: seeds")]
     data = load_prepared(job.data_folder)
     evaluated = [evaluate_best(job, run, data) for run in runs]
-    rows = [_tuning_row(run, index == chosen) for index, run in enumerate(tuned)]
+    rows = [tuning_row(run, chosen=index == chosen) for index, run in enumerate(tuned)]
     rows += [_comparison_row(run, one) for run, one in zip(runs, evaluated, strict=True)]
     rows += [row for run in runs for row in _corruption_rows(job, run, data)]
     name = f"{job.data}-{model}"
@@ -62,19 +62,25 @@ def choose(tuned: Sequence[Trained]) -> int:
 
     Raises UserError where the training diverged at every rate.
     """
-    ranks = {
-        index: (run.summary["best_validation_accuracy"], -_loss(run))
-        for index, run in enumerate(tuned)
-        if not run.summary["diverged"]
-    }
-    if not ranks:
+    best = best_of(tuned)
+    if best is None:
         first = tuned[0].summary
         rates = [run.summary["learning_rate"] for run in tuned]
         raise UserError(
             f"study.{first['data']}.learning_rates: {rates} is not allowed for {first['model']}, whose training "
             "diverges at each of them; allowed: a list with a lower rate"
         )
-    return max(ranks, key=ranks.__getitem__)
+    return best
+
+
+def best_of(tuned: Sequence[Trained]) -> int | None:
+    """Return the index of the best rate as `choose` does; None where the training diverged at every one."""
+    ranks = {
+        index: (run.summary["best_validation_accuracy"], -_loss(run))
+        for index, run in enumerate(tuned)
+        if not run.summary["diverged"]
+    }
+    return max(ranks, key=ranks.__getitem__, default=None)
 
 
 def _loss(run: Trained) -> float:
@@ -102,7 +108,8 @@ def tested_fields(evaluated: Evaluated | None) -> Row:
     return {key: None if evaluated is None else evaluated.row[key] for key in TESTED}
 
 
-def _tuning_row(trained: Trained, chosen: bool) -> Row:
+def tuning_row(trained: Trained, *, chosen: bool) -> Row:
+    """Return the row of a tried rate; `chosen`: whether it was the best."""
     best = {
         key: trained.summary.get(key)
         for key in ("best_validation_accuracy", "best_validation_loss", "best_epoch")

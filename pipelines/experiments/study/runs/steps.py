@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from pipelines.data import PreparedData, load_prepared
 from pipelines.experiments.study.job import Training
-from pipelines.experiments.study.runs.worker import make_model
 from pipelines.models.blocks import NUM_BLOCKS, counted_depth
 from pipelines.training import RecipeConfig, build_optimizer, compute_gradients, resolve_runtime
 
@@ -64,7 +63,7 @@ def step_of(training: Training, data: PreparedData) -> Step:
     shape = (size, data.num_channels, data.image_size, data.image_size)
     images = torch.randn(shape, generator=generator)
     labels = torch.randint(0, data.num_classes, (size,), generator=generator)
-    return make_step(make_model(training, data), training.recipe, images, labels)
+    return make_step(training.build(data), training.recipe, images, labels)
 
 
 def peak_memory_bytes(training: Training) -> int:

@@ -1,9 +1,7 @@
 """One training run of the study, in a process of the pool."""
 
-import hashlib
-import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -12,13 +10,11 @@ from torch import nn
 
 from pipelines.data import PreparedData, load_prepared
 from pipelines.experiments.study.job import Training
-from pipelines.models import build_model_for, spec_of
 from pipelines.provenance import provenance
 from pipelines.results import Row, read_json, write_json
 from pipelines.tracking import NullTracker
 from pipelines.training import (
     DivergedError,
-    RecipeConfig,
     load_checkpoint,
     resolve_runtime,
     train,
@@ -48,9 +44,9 @@ def train_run(training: Training) -> Trained:
     A run is the same where model, recipe and data are. Raises UserError where it cannot be trained at all; a
     loss that is no longer finite is a result.
     """
-    data = _load(training.data_folder)
-    model = make_model(training, data)
-    folder = training.checkpoints / run_key(model, training.recipe, data)
+    data = training.inputs(load_once(training.data_folder))
+    model = training.build(data)
+    folder = training.checkpoints / training.key(model, data)
     if (folder / RECORD).exists():
         return Trained(folder=folder, **read_json(folder / RECORD))
     trained = _train(training, model, data, folder)
@@ -64,7 +60,15 @@ def _train(training: Training, model: nn.Module, data: PreparedData, folder: Pat
     recipe, sizes = training.recipe, sizes_of(model)
     facts: Row = {"schedule": recipe.schedule, "num_train_images": len(data.train)}
     try:
-        result = train(model, data, recipe, folder=folder, tracker=NullTracker(), description=training.model)
+        result = train(
+            model,
+            data,
+            recipe,
+            folder=folder,
+            tracker=NullTracker(),
+            description=training.model,
+            objective=training.objective(data),
+        )
     except DivergedError as error:
         history = _finished_epochs(folder)
         summary: Row = {
@@ -88,19 +92,9 @@ def _train(training: Training, model: nn.Module, data: PreparedData, folder: Pat
     return Trained(summary=_finite(summary | facts), history=[_finite(row) for row in history], folder=folder)
 
 
-def make_model(training: Training, data: PreparedData) -> nn.Module:
-    """Build the run's model with its initial weights, on the CPU."""
-    return build_model_for(data, training.model, training.densenet, training.recipe.seed)
-
-
-def run_key(model: nn.Module, recipe: RecipeConfig, data: PreparedData) -> str:
-    """Return a digest of everything that determines the run, as the name of its folder."""
-    content = [asdict(spec_of(model)), asdict(recipe), data.checksum]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
-
-
 @cache
-def _load(folder: Path) -> PreparedData:
+def load_once(folder: Path) -> PreparedData:
+    """Read prepared data, once a process."""
     return load_prepared(folder)
 
 

@@ -20,7 +20,7 @@ from pipelines.experiments.study.runs.ablation import REFERENCE, ablate, variant
 from pipelines.experiments.study.runs.compare import choose, compare
 from pipelines.experiments.study.runs.curves import trace_curves
 from pipelines.experiments.study.runs.outcome import train_all
-from pipelines.experiments.study.runs.worker import RECORD, Trained, make_model, train_run
+from pipelines.experiments.study.runs.worker import RECORD, Trained, train_run
 from pipelines.models import count_parameters
 from pipelines.results import Row, read_json
 from tests.configs import make_densenet, make_recipe
@@ -147,7 +147,7 @@ def test_curves_have_a_row_an_epoch_and_mark_the_drops(job: StudyJob) -> None:
 def test_variants_change_the_size_as_they_say(job: StudyJob) -> None:
     data = load_prepared(job.data_folder)
     sizes = {
-        name: count_parameters(make_model(variant_training(job, MODEL, variant, seed=1), data))
+        name: count_parameters(variant_training(job, MODEL, variant, seed=1).build(data))
         for name, variant in variants_of(job.densenet).items()
     }
     same = {"discard_layer_25", "discard_group_25", "discard_layer_50", "other_memory"}
@@ -165,7 +165,7 @@ def test_only_the_variant_of_the_first_convolution_changes_it(job: StudyJob, cha
     data = load_prepared(job.data_folder)
     widths = {}
     for name, variant in variants_of(changed.densenet).items():
-        stem = make_model(variant_training(changed, model, variant, seed=1), data).stem
+        stem = variant_training(changed, model, variant, seed=1).build(data).stem
         assert isinstance(stem, nn.Conv2d)
         widths[name] = stem.out_channels
     reference = widths.pop(REFERENCE)

@@ -1,0 +1,1 @@
+"""What the rows of the systems say: claims answered, tables, figures and the page."""

@@ -1,0 +1,35 @@
+"""Results of the systems: all rows in one file, the answers, the figures and the page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.experiments.related.answers.claims import claim_rows
+from pipelines.experiments.related.answers.figures import draw_bytes
+from pipelines.experiments.related.answers.page import write_page
+from pipelines.experiments.related.answers.tables import variant_rows
+from pipelines.experiments.related.config import DATA_SETS
+from pipelines.experiments.related.system import System
+from pipelines.results import Row, read_json, write_json
+
+
+def summarise(systems: Sequence[System], results: Path) -> None:
+    """Collect what has been run; writes related.json, related.md and SYSTEM-DATA.svg in `results`/related.
+
+    Reads `results`/related/runs. What was not run is reported as such.
+    """
+    folder = results / "related"
+    for path in folder.glob("*.svg"):
+        path.unlink()
+    rows: list[Row] = []
+    for system in systems:
+        for data in DATA_SETS:
+            path = folder / "runs" / f"{system.name}-{data}.json"
+            if not path.exists():
+                continue
+            found: list[Row] = read_json(path)
+            variants = variant_rows(system, found)
+            rows += [*found, *variants, *claim_rows(system, data, found)]
+            if any(row["test_accuracy_mean"] is not None for row in variants):
+                draw_bytes(variants, folder / f"{system.name}-{data}.svg")
+    write_json(folder / "related.json", rows)
+    write_page(systems, rows, DATA_SETS, folder)

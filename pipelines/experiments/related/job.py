@@ -1,0 +1,200 @@
+"""What the trainings of one system on one data set share: parameters, places of files, and one training."""
+
+import functools
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipelines.config import DEFAULT_PATH, load_section
+from pipelines.data import PrepareConfig, PreparedData
+from pipelines.errors import UserError
+from pipelines.evaluation import EvaluateConfig
+from pipelines.evaluation.runs import BEST
+from pipelines.experiments.related.config import DATA_SETS, RelatedConfig, RelatedSetConfig
+from pipelines.experiments.related.system import Context, System, Variant
+from pipelines.experiments.related.systems import load_system
+from pipelines.experiments.study.job import Training, digest
+from pipelines.experiments.study.runs.worker import load_once
+from pipelines.models import build_model_for
+from pipelines.training import Objective, load_checkpoint
+from pipelines.training.checkpoint import restore_generators
+from pipelines.training.sections import TrainingJob, shared_sections
+
+DATA = Path("data/related")
+CHECKPOINTS = Path("checkpoints/related")
+RESULTS = Path("results/related")
+RUNS = RESULTS / "runs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantTraining(Training):
+    """One training of a variant, which may come after one of another variant."""
+
+    system: System
+    variant: str
+    source: "VariantTraining | None"
+    """The training that this one starts from."""
+    source_folder: Path | None
+    """Where that one's best.pt is."""
+
+    @property
+    def declared(self) -> Variant:
+        """The variant as its system declares it."""
+        return self.system.variant(self.variant)
+
+    def inputs(self, data: PreparedData) -> PreparedData:
+        """Return the images after the variant's transform."""
+        return (
+            _transformed_once(self.data_folder, self.declared.transform) if self.declared.transform else data
+        )
+
+    def context(self, data: PreparedData) -> Context:
+        """Return what the variant's hooks may use; `data` is what `inputs` returned."""
+        source = None
+        if self.source is not None and self.source_folder is not None:
+            source = self.source.deliver(self.source_folder)
+        return Context(data=data, seed=self.recipe.seed, source=source)
+
+    def build(self, data: PreparedData) -> nn.Module:
+        """Build the network to train, on the CPU: the same at every call."""
+        fresh = build_model_for(data, self.model, self.densenet, self.recipe.seed)
+        change = self.declared.change
+        if change is None:
+            return fresh
+        spec = fresh.spec
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)
+            network = change(fresh, self.context(data))
+        if not hasattr(network, "spec"):
+            network.spec = spec
+        return network
+
+    def objective(self, data: PreparedData) -> Objective | None:
+        """Return what the steps minimise; None: the mean cross-entropy."""
+        make = self.declared.objective
+        return None if make is None else make(self.context(data))
+
+    def key(self, model: nn.Module, data: PreparedData) -> str:
+        """Return a digest of everything that determines the run, as the name of its folder."""
+        own = [self.system.name, asdict(self.system.options), self.variant]
+        before = self.source_folder.name if self.source_folder else None
+        return digest([super().key(model, data), own, before])
+
+    def restore(self, folder: Path) -> nn.Module:
+        """Return the network as this training has left it in `folder`, in evaluation mode, on the CPU."""
+        network = self.build(self.inputs(load_once(self.data_folder)))
+        checkpoint = load_checkpoint(folder / BEST)
+        network.load_state_dict(checkpoint.model_state)
+        restore_generators(network, checkpoint.generator_states)
+        return network.eval()
+
+    def deliver(self, folder: Path) -> nn.Module:
+        """Return what the variant has made of the network in `folder` after training, in evaluation mode."""
+        network = self.restore(folder)
+        finish = self.declared.finish
+        return network if finish is None else finish(network).eval()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelatedJob(TrainingJob):
+    """One system on one data set."""
+
+    data: str
+    system: System
+    shared: RelatedConfig
+    config: RelatedSetConfig
+    evaluate: EvaluateConfig
+    params: Path
+    """The parameter file, which the section `methods` is read from."""
+    checkpoints: Path
+    """Folder of what an interrupted run goes on from."""
+    result_file: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the job in progress bars and files: SYSTEM-DATA."""
+        return f"{self.system.name}-{self.data}"
+
+    def rates(self, variant: Variant) -> tuple[float, ...]:
+        """Return the initial rates that a variant is tried at."""
+        return variant.rates or self.shared.learning_rates
+
+    def training(
+        self,
+        variant: Variant,
+        *,
+        seed: int,
+        learning_rate: float,
+        source: VariantTraining | None = None,
+        source_folder: Path | None = None,
+        tuning: bool = False,
+    ) -> VariantTraining:
+        """Return one training of a variant; `tuning`: for the epochs that a rate is tried."""
+        epochs = self.config.tuning_epochs if tuning else None
+        recipe = replace(
+            self.recipe.over(max(1, math.floor((epochs or self.config.epochs) * variant.epochs + 0.5))),
+            seed=seed,
+            augment=self.config.augment,
+            learning_rate=learning_rate,
+        )
+        return VariantTraining(
+            model=variant.model,
+            recipe=recipe,
+            densenet=self.densenet,
+            data_folder=self.data_folder,
+            checkpoints=self.checkpoints / "runs",
+            system=self.system,
+            variant=variant.name,
+            source=source,
+            source_folder=source_folder,
+        )
+
+
+def load_job(system: str, data: str, params: Path = DEFAULT_PATH) -> RelatedJob:
+    """Read one system on one data set from `params`; UserError in one line on every value that is not allowed."""
+    shared = load_section(RelatedConfig, "related", params)
+    built = load_system(shared, system, params)
+    return RelatedJob(
+        data=data,
+        system=built,
+        shared=shared,
+        config=set_of(shared, data),
+        evaluate=load_section(EvaluateConfig, "evaluate", params),
+        params=params,
+        checkpoints=CHECKPOINTS / f"{system}-{data}",
+        result_file=RUNS / f"{system}-{data}.json",
+        **shared_sections(params, DATA / data),
+    )
+
+
+def set_of(shared: RelatedConfig, data: str) -> RelatedSetConfig:
+    """Return the part of the section about a data set; UserError for one that it has not."""
+    if data not in DATA_SETS:
+        raise UserError(f"--data: {data!r} is not allowed; allowed: {', '.join(DATA_SETS)}")
+    found: RelatedSetConfig = getattr(shared, data)
+    return found
+
+
+def prepare_config(prepare: PrepareConfig, shared: RelatedConfig, data: str) -> PrepareConfig:
+    """Return the section `prepare` for a data set of the systems; no transform, which the variants choose."""
+    config = set_of(shared, data)
+    return replace(
+        prepare,
+        name=data,
+        path=None,
+        train_limit=config.train_limit,
+        test_limit=config.test_limit,
+        image_size=config.image_size,
+        transform=None,
+    )
+
+
+@functools.cache
+def _transformed_once(folder: Path, transform: str) -> PreparedData:
+    # Late: the data sources behind it take a second to import, and most variants need none.
+    from pipelines.data.preparation import with_transform
+
+    return with_transform(load_once(folder), transform)

@@ -1,0 +1,85 @@
+"""What a trained variant is: its scores, its size, and the bytes of its gradients."""
+
+import copy
+
+from torch import nn
+
+from pipelines.evaluation.evaluate import evaluate_model
+from pipelines.evaluation.runs import BEST, TrainedRun
+from pipelines.experiments.related.job import RelatedJob
+from pipelines.experiments.related.runs.trials import Trial
+from pipelines.experiments.study.runs.compare import tested_fields
+from pipelines.experiments.study.runs.outcome import common_fields
+from pipelines.experiments.study.runs.worker import load_once
+from pipelines.models import count_multiply_adds, count_parameters
+from pipelines.parallel.strategies import build_strategy
+from pipelines.results import Row
+from pipelines.training import load_checkpoint, predict_logits
+
+WORKERS = 2
+
+
+def measure(job: RelatedJob, trial: Trial) -> Row:
+    """Return the flat row of a training: what it was, and unless it diverged, what the variant has become.
+
+    num_parameters and num_multiply_adds are those of the network to use, num_trained_parameters of the one that was
+    trained; reference_bytes_per_step and compressed_bytes_per_step what a worker hands to the collectives for that
+    one's gradients; finish_difference the largest change of a logit of the test part by `finish`, of one that was at
+    most 1 in size, else relative to it.
+    """
+    training = trial.training
+    variant = training.declared
+    row = common_fields(trial.trained, "run")
+    row |= {"system": job.system.name, "variant": variant.name, "role": str(variant.role)}
+    row |= {"num_trained_parameters": row["num_parameters"]}
+    published = variant.published.get(job.data)
+    row["published_accuracy"] = None if published is None else published.accuracy_percent / 100
+    row["published_source"] = None if published is None else published.source
+    if trial.diverged:
+        return row | tested_fields(None)
+    folder, data = trial.trained.folder, training.inputs(load_once(job.data_folder))
+    trained, network = training.restore(folder), training.deliver(folder)
+    run = TrainedRun(
+        name=variant.name,
+        model=variant.model,
+        seed=training.recipe.seed,
+        checkpoint=load_checkpoint(folder / BEST),
+        summary=trial.trained.summary,
+        history=trial.trained.history,
+    )
+    evaluated = evaluate_model(network, run, data, job.evaluate)
+    device = next(network.parameters()).device
+    shape = (data.num_channels, data.image_size, data.image_size)
+    row |= tested_fields(evaluated)
+    row |= {
+        "num_parameters": count_parameters(network),
+        "num_multiply_adds": count_multiply_adds(network, shape),
+        "inference_latency_seconds_median": evaluated.row["inference_latency_seconds_median"],
+        "inference_images_per_second": evaluated.row["inference_images_per_second"],
+        "best_validation_accuracy": trial.trained.summary["best_validation_accuracy"],
+        **gradient_bytes(job, trained),
+    }
+    if variant.finish is not None:
+        size = job.evaluate.batch_size
+        before, after = (
+            predict_logits(one.to(device), data.test, data, batch_size=size, device=device)
+            for one in (trained, network)
+        )
+        row["finish_difference"] = float(((after - before).abs() / before.abs().clamp(min=1)).max())
+    extra = job.system.extra(variant, trained.cpu(), copy.deepcopy(network).cpu(), training.context(data))
+    if clash := row.keys() & extra.keys():
+        raise ValueError(f"{job.system.name}: the measures {sorted(clash)} are those of every row")
+    return row | extra
+
+
+def gradient_bytes(job: RelatedJob, network: nn.Module) -> Row:
+    """Return the payload in bytes that a worker hands to the collectives in a step of the steady state.
+
+    By the patterns of the methods `related.reference` and `related.compressed`, for two workers.
+    """
+    tensors = [(name, tuple(p.shape)) for name, p in network.named_parameters() if p.requires_grad]
+    sent: Row = {}
+    for key in ("reference", "compressed"):
+        strategy, _ = build_strategy(getattr(job.shared, key), job.params)
+        sent[f"{key}_bytes_per_step"] = strategy.pattern(tensors, WORKERS).wire_bytes()
+    return sent

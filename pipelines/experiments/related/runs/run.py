@@ -1,0 +1,57 @@
+"""One system on one data set: train, measure, train on two workers, write the rows."""
+
+import shutil
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from pipelines.experiments.related.job import RelatedJob
+from pipelines.experiments.related.runs.measure import measure
+from pipelines.experiments.related.runs.trials import Trial, Trials, train_variants
+from pipelines.experiments.related.runs.workers import run_workers, train_on_workers
+from pipelines.experiments.study.runs.compare import tuning_row
+from pipelines.parallel.run import horovodrun
+from pipelines.results import Row, write_json
+
+
+def run(job: RelatedJob, program: Sequence[str]) -> list[Row]:
+    """Be a worker of `job` where horovodrun has started this process; else do all, and return the rows.
+
+    `program` is a worker's command line, as arguments of Python. Writes `job.result_file`: a row a tried rate
+    (experiment `tuning`, without test figures), one a variant and seed (`run`) and one a variant that could not be
+    trained (`missing`). An interrupted call goes on from what stands in `job.checkpoints`, which is removed at the
+    end.
+    """
+    if horovodrun.is_worker():
+        run_workers(job)
+        return []
+    trials = train_variants(job)
+    on_workers = train_on_workers(job, trials, program)
+    rows = _tuning_rows(job, trials)
+    for key, trial in tqdm(trials.repeated.items(), desc=f"{job.name}: measures", disable=None):
+        rows.append(measure(job, trial) | on_workers.get(key, {}))
+    rows += [
+        {
+            "experiment": "missing",
+            "system": job.system.name,
+            "data": job.data,
+            "variant": name,
+            "reason": reason,
+        }
+        for name, reason in trials.missing.items()
+    ]
+    write_json(job.result_file, rows)
+    shutil.rmtree(job.checkpoints)
+    return rows
+
+
+def _tuning_rows(job: RelatedJob, trials: Trials) -> list[Row]:
+    """Return a row a rate that was tried, `chosen` where it was the best of its variant."""
+
+    def row(name: str, index: int, trial: Trial) -> Row:
+        own = {"system": job.system.name, "variant": name}
+        return tuning_row(trial.trained, chosen=trials.chosen.get(name) == index) | own
+
+    return [
+        row(name, index, trial) for name, tried in trials.tried.items() for index, trial in enumerate(tried)
+    ]

@@ -1,0 +1,156 @@
+"""The interface of a system: what a paper proposes, its variants, and what decides its claim.
+
+A system is one module in `pipelines.experiments.related.systems` with a class registered in `SYSTEMS` and a frozen
+dataclass `Options` for its parameters. Whatever trains, measures and tests it knows this interface only.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from torch import nn
+
+from pipelines.data import PreparedData
+from pipelines.registry import Registry
+from pipelines.results import Row
+from pipelines.tables import Column
+from pipelines.training import Objective
+
+
+class Role(StrEnum):
+    """What a variant is there for."""
+
+    BASELINE = "baseline"
+    """What the paper starts from."""
+    SYSTEM = "system"
+    """What the paper proposes."""
+    ABLATION = "ablation"
+    """The system without a part of it, or with another value."""
+    PEER = "peer"
+    """Another way to the same end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a hook of a variant may use, beside the network."""
+
+    data: PreparedData
+    """The images as the variant sees them, after its transform. Choose nothing on the test part."""
+    seed: int
+    """Seed of the run."""
+    source: nn.Module | None
+    """The network that the variant named by `after` has become with this seed, in evaluation mode, as a copy of its
+    own; None for a variant that comes after none."""
+
+
+Build = Callable[[nn.Module, Context], nn.Module]
+Finish = Callable[[nn.Module], nn.Module]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """An accuracy from the literature, for orientation: other recipes, other data, more epochs."""
+
+    accuracy_percent: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One network, and how it comes about. Only `name`, `role`, `what` and `model` are needed."""
+
+    name: str
+    """Name in tables and files: letters, digits, _ and -."""
+    role: Role
+    what: str
+    """What it is, in words for the table."""
+    model: str
+    """A registered model, built for the data with the run's seed."""
+    transform: str | None = None
+    """A registered input transform that all images go through."""
+    after: str | None = None
+    """A variant that stands before this one in the list and is trained first, seed by seed: what it became is the
+    `source` of this one's context."""
+    change: Build | None = None
+    """Before training: returns the network to train, made of a fresh `model` or of the source. Random draws come from
+    torch's global state, which is seeded with the run's seed. The result depends on the arguments alone: Horovod's
+    workers and a resumed run call it again."""
+    objective: Callable[[Context], Objective] | None = None
+    """Makes what the steps minimise; None: the mean cross-entropy."""
+    finish: Finish | None = None
+    """After training: returns the network to use, which computes the same but for rounding (a contraction, say)."""
+    epochs: float = 1.0
+    """Epochs in units of those of the data set, rounded; at least one."""
+    rates: tuple[float, ...] = ()
+    """Initial rates that are tried instead of the section's: for a network that is trained already, say."""
+    on_workers: bool = True
+    """Whether two Horovod workers train it, too."""
+    published: dict[str, Published] = field(default_factory=dict)
+    """Published accuracies by data set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A part of a claim: the first variant has more of `key` than the second, or at most `margin` less."""
+
+    first: str
+    second: str
+    key: str = "test_accuracy"
+    """A field of the rows, one number a seed."""
+    margin: float = 0.0
+    """In units of the field: 0.01 of an accuracy is one point. 0: more."""
+    counted: bool = True
+    """Whether the claim depends on it; otherwise it is shown for orientation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """The parameters of a system that has none."""
+
+
+class System(ABC):
+    """A system of the literature.
+
+    Args:
+        name: as registered.
+        options: its parameters, an instance of `Options`.
+    """
+
+    Options: ClassVar[type] = NoOptions
+    """Frozen dataclass of the parameters (keys of its entry in the section `related.systems`)."""
+    source: ClassVar[str]
+    """Authors, title, where it stands."""
+    claim: ClassVar[str]
+    """What the paper says, in one sentence."""
+    from_abstract: ClassVar[bool] = False
+    """Whether the text could not be had, so that it is built after the description in the abstract."""
+    columns: ClassVar[Sequence[Column]] = ()
+    """Columns of its table for what `extra` adds to the rows; means over the seeds."""
+
+    def __init__(self, name: str, options: Any) -> None:
+        self.name, self.options = name, options
+
+    @abstractmethod
+    def variants(self) -> Sequence[Variant]:
+        """Return the variants in the order of the table; depends on the options alone."""
+
+    @abstractmethod
+    def comparisons(self) -> Sequence[Comparison]:
+        """Return what decides the claim: it holds where all of them hold, and does not where one does not."""
+
+    def extra(self, variant: Variant, trained: nn.Module, network: nn.Module, context: Context) -> Row:  # noqa: ARG002
+        """Measure what this system alone is about: flat numbers that are added to a run's row.
+
+        `trained` is the network as it was trained, `network` what `finish` made of it; both are in evaluation mode
+        and may be changed.
+        """
+        return {}
+
+    def variant(self, name: str) -> Variant:
+        """Return the variant called `name`; KeyError where there is none."""
+        return {one.name: one for one in self.variants()}[name]
+
+
+SYSTEMS: Registry[type[System]] = Registry("system", "related.systems")

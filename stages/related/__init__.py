@@ -1,0 +1,1 @@
+"""Stages of the experiment `make related` (experiments/related)."""

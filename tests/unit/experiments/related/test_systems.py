@@ -1,0 +1,228 @@
+"""Every registered system, by contract: its networks train and finish as the same function; and what each is."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pipelines.config import load_section, load_yaml
+from pipelines.config.loader import from_mapping
+from pipelines.data import PreparedData, training_batches
+from pipelines.data.preparation import channel_statistics, with_transform
+from pipelines.data.prepared import Split, checksum_of
+from pipelines.errors import UserError
+from pipelines.experiments.related import RelatedConfig
+from pipelines.experiments.related.gradients import least_agreement, ready_position
+from pipelines.experiments.related.system import Context, Role, System
+from pipelines.experiments.related.systems import SYSTEMS, build_system
+from pipelines.experiments.related.systems.dacnn import Dacnn
+from pipelines.experiments.related.systems.expandnets import distillation
+from pipelines.models import build_model_for, count_parameters
+from pipelines.training import build_optimizer, compute_gradients
+from tests.configs import make_densenet, make_recipe
+from tests.imports import ROOT
+
+CONFIG = load_section(RelatedConfig, "related", ROOT / "params.yaml")
+SEED = 1
+
+
+def make_data(size: int = 8, num_images: int = 24) -> PreparedData:
+    """Return grey random images of three classes."""
+    generator = torch.Generator().manual_seed(SEED)
+    images = torch.randint(0, 256, (num_images, 1, size, size), generator=generator).to(torch.uint8)
+    split = Split(images, torch.arange(num_images) % 3)
+    parts = {"train": split, "validation": split, "test": split}
+    names = ("a", "b", "c")
+    mean, std = channel_statistics(images)
+    checksum = checksum_of(parts, names)
+    return PreparedData(name="random", class_names=names, mean=mean, std=std, checksum=checksum, **parts)
+
+
+def networks(system: System, data: PreparedData) -> dict[str, tuple[nn.Module, Context]]:
+    """Return the network that each variant trains, untrained, with its context."""
+    built: dict[str, tuple[nn.Module, Context]] = {}
+    for variant in system.variants():
+        source = None
+        if variant.after is not None:
+            source = built[variant.after][0].eval()
+        seen = data if variant.transform is None else with_transform(data, variant.transform)
+        context = Context(data=seen, seed=SEED, source=source)
+        network = build_model_for(seen, variant.model, make_densenet(growth_rate=4), SEED)
+        if variant.change is not None:
+            network = variant.change(network, context)
+        built[variant.name] = (network, context)
+    return built
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_system_is_in_the_parameters_and_says_what_it_claims(name: str) -> None:
+    system = build_system(CONFIG, name)
+    roles = [variant.role for variant in system.variants()]
+    assert roles.count(Role.BASELINE) >= 1
+    assert roles.count(Role.SYSTEM) >= 1
+    assert any(pair.counted for pair in system.comparisons())
+    assert system.claim.endswith(".")
+    assert system.source
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_variants_of_a_system_train_and_finish_as_what_they_are(name: str) -> None:
+    system = build_system(CONFIG, name)
+    for variant in system.variants():
+        # Built anew: a variant after this one may change what it gets.
+        network, context = networks(system, make_data())[variant.name]
+        optimizer = build_optimizer(network, make_recipe(learning_rate=0.01))
+        images = torch.randn(
+            6, context.data.num_channels, 8, 8, generator=torch.Generator().manual_seed(SEED)
+        )
+        labels = torch.arange(6) % 3
+        objective = None if variant.objective is None else variant.objective(context)
+        before = [parameter.detach().clone() for parameter in network.parameters()]
+        loss, logits = compute_gradients(network.train(), optimizer, images, labels, objective=objective)
+        optimizer.step()
+        assert logits.shape == (6, 3)
+        assert float(loss) > 0
+        moved = zip(before, network.parameters(), strict=True)
+        assert any(not torch.equal(old, new) for old, new in moved), variant.name
+        if variant.finish is not None:
+            with torch.inference_mode():
+                wanted = network.eval()(images)
+                found = variant.finish(network).eval()(images)
+            # The issue's bound on a contraction, relative where logits are large.
+            torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5, msg=variant.name)
+
+
+@pytest.mark.parametrize(
+    ("system", "changes", "message"),
+    [
+        ("nothing", {}, "related.systems: 'nothing' is no known system; known: "),
+        (
+            "dacnn",
+            {"depth": 2},
+            "related.systems.dacnn.depth: 2 is not allowed; allowed: a whole number of at least 6",
+        ),
+        ("dacnn", {"wide": 2}, "related.systems.dacnn.wide: unknown key (value 2); allowed: depth, "),
+        ("expandnets", {"kernel": 3}, "related.systems.expandnets.kernel: 3 is not allowed; allowed: 5, 7"),
+        (
+            "wavelet_edges",
+            {"use": "hung"},
+            "related.systems.wavelet_edges.use: 'hung' is not allowed; allowed: added",
+        ),
+    ],
+)
+def test_a_wrong_parameter_is_named_in_one_line(
+    system: str, changes: dict[str, object], message: str
+) -> None:
+    entry = CONFIG.systems.get(system, {})
+    assert isinstance(entry, dict)
+    config = dataclasses.replace(CONFIG, systems={system: {**entry, **changes}})
+    with pytest.raises(UserError) as caught:
+        build_system(config, system)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"seeds": [1, 2]},
+            "related.seeds: [1, 2] is not allowed; allowed: different values, at least 3 of them",
+        ),
+        (
+            {"worker_seeds": [4]},
+            "related.worker_seeds: [4] is not allowed; allowed: some of the seeds: 1, 2, 3",
+        ),
+        ({"systems": {}}, "related.systems: {} is not allowed; allowed: at least one system"),
+        ({"compressed": "sdp"}, "related.compressed: 'sdp' is not allowed; allowed: another method"),
+    ],
+)
+def test_a_wrong_value_of_the_section_is_named_in_one_line(changes: dict[str, object], message: str) -> None:
+    section = load_yaml(ROOT / "params.yaml")["related"]
+    with pytest.raises(UserError) as caught:
+        from_mapping(RelatedConfig, section | changes, "related")
+    assert str(caught.value).startswith(message)
+
+
+def test_distillation_is_the_sum_over_classes_written_out() -> None:
+    """Against a loop over images and classes in float64."""
+    generator = torch.Generator().manual_seed(SEED)
+    logits = torch.randn(4, 3, generator=generator)
+    labels = torch.tensor([0, 2, 1, 1])
+    images = torch.randn(4, 5, generator=generator)
+    teacher = nn.Linear(5, 3)
+    temperature, weight = 4.0, 0.9
+    context = Context(data=make_data(), seed=SEED, source=teacher)
+    found = distillation(context, temperature=temperature, weight=weight)(logits, labels, images)
+
+    def softmax(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        powers = np.exp(values - values.max())
+        return np.asarray(powers / powers.sum())
+
+    total = 0.0
+    wanted = teacher(images).detach().double().numpy()
+    for row, label, target in zip(logits.double().numpy(), labels.tolist(), wanted, strict=True):
+        p, q = softmax(target / temperature), softmax(row / temperature)
+        divergence = sum(p[k] * (np.log(p[k]) - np.log(q[k])) for k in range(3))
+        total += weight * temperature**2 * divergence - (1 - weight) * float(np.log(softmax(row)[label]))
+    assert float(found) == pytest.approx(total / 4, rel=1e-5)  # float32 of a dozen terms
+
+
+def test_sharing_is_the_plain_network_with_equal_kernels() -> None:
+    system = build_system(CONFIG, "dacnn")
+    assert isinstance(system, Dacnn)
+    built = networks(system, make_data())
+    plain, shared = built["plain"][0].eval(), built["shared"][0].eval()
+    depth, width = system.options.depth, system.options.width
+    assert count_parameters(plain) - count_parameters(shared) == (depth - 2) * 9 * width**2
+    kernel = shared.get_parameter("shared.0.weight")
+    state = {
+        name: kernel if name.startswith("shared.") else shared.state_dict()[name]
+        for name in plain.state_dict()
+    }
+    plain.load_state_dict(state)
+    images = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(SEED))
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(images), shared(images), rtol=0, atol=0)
+
+
+def test_a_shared_kernel_is_ready_when_the_backward_pass_ends() -> None:
+    built = networks(build_system(CONFIG, "dacnn"), make_data())
+    images, labels = torch.randn(4, 1, 8, 8), torch.arange(4) % 3
+    plain, shared = (ready_position(built[name][0], images, labels) for name in ("plain", "shared"))
+    # Equal kernels spread over the pass are ready in the middle of it on average, one for all near its end.
+    assert plain == pytest.approx(0.5, abs=0.15)
+    assert shared > 0.85
+
+
+def test_the_agreement_of_gradients_is_the_least_cosine_of_all_pairs() -> None:
+    """Of a linear classifier, whose gradient is written out: (softmax - one-hot) times the input, batch means."""
+    data = make_data(num_images=64)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 3, bias=False))
+    weight = network[1].weight.detach().double()
+    gradients = []
+    for images, labels in training_batches(data, 32, seed=SEED, device="cpu", augment=None):
+        inputs = images.flatten(1).double()
+        errors = torch.softmax(inputs @ weight.T, 1) - functional.one_hot(labels, 3)
+        gradients.append((errors.T @ inputs / len(labels)).flatten().numpy())
+    first, second = gradients
+    cosine = first @ second / np.sqrt((first @ first) * (second @ second))
+    assert least_agreement(network, data, SEED) == pytest.approx(
+        cosine, abs=1e-5
+    )  # float32 sums of 192 terms
+
+
+def test_the_edges_are_all_that_differs_between_the_inputs() -> None:
+    built = networks(build_system(CONFIG, "wavelet_edges"), make_data())
+    image = built["image"][1].data
+    for name in ("reconstruction", "maxima", "sobel"):
+        data = built[name][1].data
+        assert data.num_channels == 2 * image.num_channels
+        assert torch.equal(data.test.images[:, :1], image.test.images)
+        assert torch.equal(data.test.labels, image.test.labels)
+        assert data.checksum != image.checksum
+        added = count_parameters(built[name][0]) - count_parameters(built["image"][0])
+        assert added == 9 * built["image"][0].get_parameter("stem.weight").shape[0]
