@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro compare sweep convergence study test soak lint format deps picture ui server bench reference wheel api clean
+.PHONY: help setup repro compare sweep convergence study test soak coverage lint format deps picture ui server bench reference wheel api clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,11 @@ test: $(READY) ## run the test suite: unit, parallel (two Horovod ranks), cluste
 soak: $(READY) ## the long forms of the reliability tests: kills, flipped bits, wrong files (about ten minutes)
 	@GQBENCH_SOAK=1 $(BIN)/python -m pytest tests/unit/config/test_wrong_parameters.py tests/unit/training/test_damage.py \
 	    tests/unit/checkpoints tests/unit/data/test_odd_images.py tests/unit/data/test_preparation.py -rP
+
+coverage: $(READY) ## line coverage of the one-process tests (TESTS=... for others); lists the files that are not wholly covered
+	@$(BIN)/python -c 'import coverage' 2>/dev/null || $(BIN)/python -m pip --disable-pip-version-check install --quiet --requirement requirements-dev.txt
+	@$(BIN)/python -m coverage run -m pytest -q $(or $(TESTS),tests/unit)
+	@$(BIN)/python -m coverage report
 
 lint: $(READY) ## ruff (style, format) and strict mypy
 	@$(BIN)/ruff check .
