@@ -13,7 +13,7 @@ SOAK := tests/unit/config/test_wrong_parameters.py tests/unit/training/test_dama
 # DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro compare sweep convergence study related test soak lint audit format deps picture tables docs ui server bench reference wheel api clean
+.PHONY: help setup repro compare sweep convergence study related test soak coverage lint audit format deps picture tables docs ui server bench reference wheel api clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,11 @@ soak: $(READY) ## the long forms of the reliability tests: kills, flipped bits, 
 	@mkdir -p results
 	@GQBENCH_SOAK=1 GQBENCH_SOAK_RESULT=results/soak.json $(BIN)/python -m pytest $(SOAK) -rs \
 	    --numprocesses 2 --dist loadfile
+
+coverage: $(READY) ## line coverage of the one-process tests (TESTS=... for others); lists the files that are not wholly covered
+	@$(BIN)/python -c 'import coverage' 2>/dev/null || $(BIN)/python -m pip --disable-pip-version-check install --quiet --requirement requirements-dev.txt
+	@$(BIN)/python -m coverage run -m pytest -q $(or $(TESTS),tests/unit)
+	@$(BIN)/python -m coverage report
 
 lint: $(READY) ## ruff (style, format), strict mypy, bandit (security)
 	@$(BIN)/ruff check .

@@ -2,8 +2,8 @@
 
     python -m tools.public_api
 
-Public is what a public module names in `__all__`, and of a class what has no underscore in front. A test compares the
-list with the code, so that no change of it goes unseen (horovod_gq/README.md, "Stability").
+Public is what a module names in `__all__` (one without it is internal), and of a class what has no underscore in
+front. A test compares the list with the code, so that no change of it goes unseen (horovod_gq/README.md, "Stability").
 """
 
 import importlib
@@ -12,8 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-MODULES = ("horovod_gq", "horovod_gq.ddp", "horovod_gq.virtual", "horovod_gq.collectives")
-LISTING = Path(__file__).resolve().parents[1] / "horovod_gq/public_api.txt"
+FOLDER = Path(__file__).resolve().parents[1] / "horovod_gq"
+LISTING = FOLDER / "public_api.txt"
+
+
+def public_modules() -> list[str]:
+    """Return the names of the modules with an `__all__`, the package itself first."""
+    files = [
+        file for file in sorted(FOLDER.glob("*.py")) if "\n__all__ = " in file.read_text(encoding="utf-8")
+    ]
+    return ["horovod_gq" if file.stem == "__init__" else f"horovod_gq.{file.stem}" for file in files]
 
 
 def signature(function: Any) -> str:
@@ -57,7 +65,7 @@ def describe(module: str) -> Iterator[str]:
 
 def listing() -> str:
     """Return the text of the list."""
-    return "\n".join(line for module in MODULES for line in describe(module)) + "\n"
+    return "\n".join(line for module in public_modules() for line in describe(module)) + "\n"
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ find_postgres() {
 }
 
 start_database() {
+    # The kernel takes 107 bytes for a socket's path, of which PostgreSQL's own name uses 15.
+    [ ${#socket} -le 92 ] || fail "the path $home is too long for a Unix socket; name a shorter folder: GQBENCH_SERVER_HOME=..."
     local log=$home/postgres.log
     pg_ctl=$(find_postgres)
     [ ${#owner[@]} = 0 ] || id postgres >/dev/null 2>&1 || fail "PostgreSQL does not run as root and there is no user postgres; run make server as an ordinary user"

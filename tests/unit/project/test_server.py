@@ -132,6 +132,15 @@ def test_own_database_is_passed_by_the_environment_alone(start: Start, tmp_path:
     assert "warning: MLflow asks for no password" in output
 
 
+def test_folder_too_deep_for_a_socket_is_one_line(start: Start, tmp_path: Path) -> None:
+    process = start(GQBENCH_SERVER_HOME=str(tmp_path / ("long" * 25)))
+    output, _ = process.communicate()
+    assert process.returncode == 1
+    assert output.startswith("error: the path ")
+    assert len(output.splitlines()) == 1
+    assert not (tmp_path / "calls").exists()
+
+
 def test_missing_package_is_one_line(start: Start) -> None:
     process = start(NO_PSYCOPG="1")
     output, _ = process.communicate()
