@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -75,28 +76,10 @@ class DistributedOptimizer(torch.optim.Optimizer):
         self._share()
         self.config = config if config is not None else GQConfig(**fields)
         self.timings = Timings()
-        collectives = collectives if collectives is not None else HorovodCollectives()
-        prefix = f"gq.{next(_instances)}"
-        named = self._trained(model)
-        modes = (update, averaging_interval, staleness, backward_passes_per_step, bucket_bytes)
-        shapes = [(name, tuple(parameter.shape)) for name, parameter in named]
-        check_agreement(collectives, self.config.digest(collectives.workers, modes, shapes), prefix)
-        self.buckets: list[Bucket] = []
-        self._update: Update = LocalUpdate(optimizer)
-        if collectives.workers == 1:
-            return
-        self.buckets = build_buckets(
-            named,
-            self.config,
-            collectives,
-            self.timings,
-            bucket_bytes=bucket_bytes,
-            num_slots=1 + staleness,
-            prefix=prefix,
-        )
-        self._update = self._make_update(
-            model, update, averaging_interval, staleness, backward_passes_per_step
-        )
+        self._model, self._collectives, self._prefix = model, collectives, f"gq.{next(_instances)}"
+        self._modes = (update, averaging_interval, staleness, backward_passes_per_step, bucket_bytes)
+        # A rank that joins an elastic run would wait for those long past this: `follow_workers` compares then.
+        self._build(compare=os.environ.get("HOROVOD_ELASTIC") != "1")
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Average and update, in the way that the modes say.
@@ -171,6 +154,55 @@ class DistributedOptimizer(torch.optim.Optimizer):
         if isinstance(self._update, IntervalUpdate):
             self._update.anchor()
 
+    def follow_workers(self) -> None:
+        """Go on with the workers that Horovod has now (call it on all): see `horovod_gq.elastic`.
+
+        Residuals are kept, times new over old number of workers; levels and steps start anew, with an fp32 step.
+        """
+        if self._modes[:3] != ("synchronous", 1, 0):
+            raise ValueError(
+                "an elastic run needs update='synchronous', averaging_interval=1 and staleness=0"
+            )
+        owed = {
+            name: entry for bucket in self.buckets for name, entry in bucket.exchange.state_dict().items()
+        }
+        before = self._workers
+        if self._reducer is not None:
+            self._reducer.remove_hooks()
+        self._build(compare=True)
+        for bucket in self.buckets:
+            fresh = bucket.exchange.state_dict()
+            for name in fresh.keys() & owed.keys():
+                fresh[name]["residual"] = owed[name]["residual"] * (self._workers / before)
+            bucket.exchange.load_state(fresh)
+
+    def _build(self, *, compare: bool) -> None:
+        """Make buckets and hooks for the present workers; `compare` the settings with theirs (a collective)."""
+        update, interval, staleness, passes, bucket_bytes = self._modes
+        collectives = self._collectives if self._collectives is not None else HorovodCollectives()
+        self._workers = collectives.workers
+        named = self._trained(self._model)
+        shapes = [(name, tuple(parameter.shape)) for name, parameter in named]
+        if compare:
+            check_agreement(
+                collectives, self.config.digest(collectives.workers, self._modes, shapes), self._prefix
+            )
+        self.buckets: list[Bucket] = []
+        self._update: Update = LocalUpdate(self._inner)
+        self._reducer: GradientReducer | None = None
+        if collectives.workers == 1:
+            return
+        self.buckets = build_buckets(
+            named,
+            self.config,
+            collectives,
+            self.timings,
+            bucket_bytes=bucket_bytes,
+            num_slots=1 + staleness,
+            prefix=self._prefix,
+        )
+        self._update = self._make_update(self._model, update, interval, staleness, passes)
+
     def _trained(self, model: nn.Module) -> list[tuple[str, nn.Parameter]]:
         """Return the parameters of `model`, by name, that this optimizer updates."""
         mine = {p for group in self.param_groups for p in group["params"]}
@@ -184,7 +216,7 @@ class DistributedOptimizer(torch.optim.Optimizer):
     ) -> Update:
         if averaging_interval > 1:
             return IntervalUpdate(self.buckets, self._inner, averaging_interval)
-        reducer = GradientReducer(self.buckets, self.config, passes)
+        self._reducer = reducer = GradientReducer(self.buckets, self.config, passes)
         if staleness:
             return StaleUpdate(reducer, self._inner, staleness)
         if update == "layerwise":

@@ -10,11 +10,14 @@ from pipelines.errors import UserError
 
 RANK_PREFIX = re.compile(r"^\[(?:\d+,)?(\d+)\]<(?:stdout|stderr)>:")
 EXIT_LINE = re.compile(r"^Process (\d+) exit with status code (\d+)\.")
+ERROR = "error: "
 LINES_KEPT = 30
 LAUNCHER = "horovodrun"
 RESUMES = "the same command goes on after the last epoch that all ranks have saved"
 KILLED = 137  # 128 + SIGKILL, the shell's convention
 LOST = 255  # ssh's: the connection broke, or the program was ended by a signal
+LOST_THE_OTHERS = "has lost another rank"
+"""What a rank says that failed because another one did."""
 TERMINATED = 143  # 128 + SIGTERM, what horovodrun sends to the others
 
 
@@ -58,9 +61,21 @@ class Output:
         return f"rank {rank} on {self.hosts[rank]}" if rank < len(self.hosts) else f"rank {rank}"
 
     def culprit(self) -> int | None:
-        """Return the rank whose end ended the others: the first one that was not told to end."""
-        ranks = [rank for rank, status in self.exits.items() if status != TERMINATED]
-        return ranks[0] if ranks else next(iter(self.exits), None)
+        """Return the rank whose end ended the others: the first one that neither lost another one nor was told to end.
+
+        None where no rank has ended badly.
+        """
+        first = [rank for rank in self.exits if not self._lost_another(rank)]
+        own = [rank for rank in first if self.exits[rank] != TERMINATED]
+        return next(iter([*own, *first, *self.exits]), None)
+
+    def errors(self) -> list[str]:
+        """Return the ranks' own lines about a user's mistake, those last that only tell of another rank."""
+        lines = [line for tail in self.tails.values() for line in tail if line.startswith(ERROR)]
+        return sorted((line.removeprefix(ERROR) for line in lines), key=lambda line: LOST_THE_OTHERS in line)
+
+    def _lost_another(self, rank: int) -> bool:
+        return any(LOST_THE_OTHERS in line for line in self.tails.get(speaker(rank), ()))
 
 
 def speaker(rank: int | None) -> str:
@@ -77,10 +92,9 @@ def failure(status: int, description: str, output: Output) -> UserError | None:
         return UserError(f"{description}: {output.silence}; {RESUMES}")
     if status == 0:
         return None
-    for tail in output.tails.values():
-        for line in tail:
-            if line.startswith("error: "):
-                return UserError(line.removeprefix("error: "))
+    errors = output.errors()
+    if errors and LOST_THE_OTHERS not in errors[0]:
+        return UserError(errors[0])
     rank = output.culprit()
     if rank is None:
         _show(output, *sorted(output.tails))
@@ -89,9 +103,13 @@ def failure(status: int, description: str, output: Output) -> UserError | None:
     name, how = output.name_of(rank), output.exits[rank]
     if how == KILLED:
         return UserError(f"{description}: {name} was killed (SIGKILL; out of memory?); {RESUMES}")
-    _show(output, speaker(rank))
-    if how == LOST:
+    if how in (LOST, TERMINATED):
+        # Terminated itself, it is the one that the others have lost: what ended it was not seen.
+        _show(output, speaker(rank))
         return UserError(f"{description}: {name} was killed or its connection broke; {RESUMES}")
+    if errors:
+        return UserError(f"{errors[0]}; {RESUMES}")
+    _show(output, speaker(rank))
     return UserError(f"{description}: {name} ended with status {how}; its last lines stand above")
 
 

@@ -20,6 +20,7 @@ ENVIRONMENT = "GQBENCH_HEARTBEAT"
 INTERVAL_SECONDS = 3.0
 TICK_SECONDS = 1.0
 EXIT_ORPHANED = 1
+THREAD = "heartbeat"
 WAITS_IN = os.path.join("horovod", "torch", "mpi_ops.py")
 FRAMES_LOOKED_AT = 4
 
@@ -29,11 +30,12 @@ _steps = 0
 def start() -> None:
     """Give signs of life from now on, where the launching stage asked for them by GQBENCH_HEARTBEAT=1.
 
-    Called by the main thread. A worker whose output nobody takes any more has lost its launcher: it ends at once.
+    Called by the main thread, again for every further job of the process. A worker whose output nobody takes any more has lost its launcher: it ends at once.
     """
-    if os.environ.get(ENVIRONMENT) == "1":
+    beats = any(thread.name == THREAD for thread in threading.enumerate())
+    if os.environ.get(ENVIRONMENT) == "1" and not beats:
         main = threading.get_ident()
-        threading.Thread(target=_beat, args=(main,), name="heartbeat", daemon=True).start()
+        threading.Thread(target=_beat, args=(main,), name=THREAD, daemon=True).start()
 
 
 def report_steps(done: int) -> None:

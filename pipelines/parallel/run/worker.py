@@ -14,6 +14,7 @@ from pipelines.errors import UserError
 from pipelines.parallel.metering.metered import seconds_now
 from pipelines.parallel.metering.step_times import StepTimes
 from pipelines.parallel.run import agreement, checkpoint, heartbeat, replicas
+from pipelines.parallel.run.failure import LOST_THE_OTHERS
 from pipelines.parallel.run.job import Job
 from pipelines.parallel.run.local_steps import LocalReference
 from pipelines.parallel.run.progress import report_progress
@@ -33,8 +34,9 @@ from pipelines.training import (
     train_epoch,
 )
 
-PEER_SECONDS = 20.0
-"""How long a rank that has lost another one waits for the launcher to end it."""
+PEER_SECONDS = 5.0
+"""How long a rank that has lost another one waits for the launcher to end it. Not longer: the other one may itself be
+waiting for this one to end."""
 
 
 class Worker:
@@ -187,7 +189,7 @@ def train_worker(job: Job) -> None:
     except HorovodInternalError as error:
         # The launcher ends this rank as soon as it has seen the other one end, and names that one.
         time.sleep(PEER_SECONDS)
-        raise UserError(f"{job.name}: rank {hvd.rank()} lost the others: {one_line(error)}") from None
+        raise UserError(f"{job.name}: rank {hvd.rank()} {LOST_THE_OTHERS}: {one_line(error)}") from None
 
 
 def _train(job: Job) -> None:

@@ -3,26 +3,31 @@
 Started by test_worker.py through horovodrun in an empty folder; any rank's failure fails the launch.
 """
 
+import dataclasses
 import json
+import math
 import os
 import sys
 from pathlib import Path
 
 import horovod.torch as hvd
+import pytest
 import torch
 
 from pipelines.config import load_section
 from pipelines.data import PrepareConfig
 from pipelines.data.preparation import prepare
+from pipelines.errors import UserError
 from pipelines.models.config import DenseNetConfig
 from pipelines.parallel import DistributedConfig, Job
 from pipelines.parallel.metering.step_times import as_array
-from pipelines.parallel.run import checkpoint
+from pipelines.parallel.run import agreement, checkpoint
 from pipelines.parallel.run.replicas import parameter_digest, replicas_identical
 from pipelines.parallel.run.traces import write_traces
 from pipelines.parallel.run.worker import Worker, result_row
 from pipelines.parallel.traces.trace import Trace
 from pipelines.tracking import TrackingConfig
+from pipelines.training import DivergedError
 from pipelines.training.config import RecipeConfig
 from tests.damage import flip_byte
 
@@ -132,6 +137,57 @@ def check_damage(job: Job) -> None:
     assert parameter_digest(resumed.model) == expected, "the resumed weights differ"
 
 
+def check_disagreement(job: Job) -> None:
+    """Ranks that differ in all that is compared stop at the start, both with what differs and where."""
+    facts = agreement.facts_of
+    code = agreement.code_digest
+    if hvd.rank() == 1:
+        recipe = dataclasses.replace(job.recipe, seed=77)
+        job = dataclasses.replace(
+            job, recipe=recipe, distributed=dataclasses.replace(job.distributed, epochs=5)
+        )
+        agreement.facts_of = lambda *args: (
+            facts(*args)
+            | {
+                "the prepared data": "other data",
+                "the code": "other code",
+                "torch_version": "1.0",
+            }
+        )
+    with pytest.raises(UserError, match="the ranks differ") as caught:
+        Worker(job)
+    message = str(caught.value)
+    agreement.facts_of = facts
+    host = os.uname().nodename
+    for key, mine, other in (
+        ("distributed.epochs", "2", "5"),
+        ("recipe.seed", "1", "77"),
+        ("the code", code(), "other code"),
+        ("torch_version", torch.__version__, "1.0"),
+    ):
+        assert f"{key} is {mine} on rank 0 ({host}), {other} on rank 1 ({host})" in message, message
+    assert "the prepared data is " in message
+    assert "other data on rank 1" in message
+
+
+def check_numbers(job: Job) -> None:
+    """A gradient that is not finite on one rank stops both before the step, with the checkpoints of before."""
+    clear_checkpoints(job)
+    worker = Worker(job)
+    train_epochs(worker, 1)
+    good = parameter_digest(worker.model)
+    if hvd.rank() == 1:
+        next(iter(worker.model.parameters())).register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(
+        DivergedError, match=r"a gradient is not finite in epoch 2; lower recipe\.learning_rate"
+    ):
+        worker.train_epoch()
+    assert parameter_digest(worker.model) == good, "the step was made"
+    resumed = Worker(job)
+    resumed.resume()
+    assert (resumed.epoch, parameter_digest(resumed.model)) == (1, good)
+
+
 def check_finish(job: Job) -> None:
     checkpoint.finish(job.checkpoint_folder, {"weight": torch.ones(1)})
     hvd.barrier()
@@ -176,6 +232,9 @@ def main() -> None:
     check_damage(make_job("gq4", params))
     check_finish(make_job("gq4", params))
     check_traces(params)
+    check_disagreement(make_job("gq4", params))
+    for method in ("sdp", "sdp_fp16"):
+        check_numbers(make_job(method, params))
     hvd.shutdown()
 
 

@@ -43,6 +43,19 @@ def test_ranks_that_were_told_to_end_are_not_blamed() -> None:
     assert failed(*lines).startswith("net-gq4: rank 2 on node1 was killed or its connection broke")
 
 
+def test_a_rank_that_lost_another_one_is_not_blamed() -> None:
+    victim = "[0]<stderr>:error: net-gq4: rank 0 has lost another rank: Connection closed by peer"
+    seen_first = (victim, "Process 0 exit with status code 1.")
+    assert failed(*seen_first, "Process 1 exit with status code 137.").startswith(
+        "net-gq4: rank 1 on node0 was killed"
+    )
+    assert "rank 2 on node1 was killed or its" in failed(*seen_first, "Process 2 exit with status code 143.")
+    assert failed(*seen_first).startswith(
+        "net-gq4: rank 0 has lost another rank: Connection closed by peer; the same"
+    )
+    assert failed(*seen_first, "[1]<stderr>:error: the loss became nan") == "the loss became nan"
+
+
 def test_a_defect_shows_the_last_lines_of_its_rank_only(capsys: pytest.CaptureFixture[str]) -> None:
     message = failed(
         "[1]<stderr>:ZeroDivisionError: division by zero",

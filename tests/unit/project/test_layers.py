@@ -34,7 +34,7 @@ def test_only_one_module_of_the_plugin_imports_horovod() -> None:
         for file in (ROOT / "horovod_gq").rglob("*.py")
         if any(name.split(".")[0] == "horovod" for name in imported_modules(file))
     ]
-    assert importers == ["backend.py"]
+    assert sorted(importers) == ["backend.py", "elastic.py"]  # the latter extends a class of Horovod
 
 
 @pytest.mark.parametrize(
