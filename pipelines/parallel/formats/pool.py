@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from horovod_gq import GQConfig, num_levels
-from horovod_gq.buckets import Bucket
+from horovod_gq.buckets import Bucket, Form
 from horovod_gq.collectives import Collectives
 from horovod_gq.config import UNCOMPRESSED
 from horovod_gq.exchange import Exchange, PlainExchange, QuantizedExchange
@@ -54,7 +54,7 @@ def rounds_of(
     if chosen == HALF:
         return (float_sum(sum(numel(shape) for _, shape in tensors), Number.FP16),)
     width = width_of(chosen)
-    return bucket_rounds(tensors, width, workers, configs.get(width, next(iter(configs.values()))))
+    return bucket_rounds(tensors, Form(width), workers, configs.get(width, next(iter(configs.values()))))
 
 
 class FormatPool:

@@ -100,7 +100,7 @@ def test_powersgd_is_the_reference(rank: int) -> None:
     sizes = [(shape[0], math.prod(shape[1:])) for shape in SHAPES[:2]]
     draws = torch.randn(sum(m * rank for _, m in sizes), generator=torch.Generator().manual_seed(5)).double()
     queries = [
-        q.view(m, rank).numpy()
+        q.view(rank, m).T.numpy()
         for (_, m), q in zip(sizes, draws.split([m * rank for _, m in sizes]), strict=True)
     ]
     matrices = [

@@ -1,6 +1,7 @@
 """Communication patterns: every registered strategy's bytes against what its own messages weigh."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from horovod_gq import GQ, GQConfig
+from horovod_gq import GQConfig
 from pipelines.config import load_yaml
-from pipelines.parallel.patterns import Apply, Collective, NamedShape, Pattern, Start, gq_tensor
+from pipelines.parallel.formats import pool
+from pipelines.parallel.patterns import Apply, Collective, NamedShape, Pattern, Start
 from pipelines.parallel.strategies import build_strategy
+from pipelines.parallel.strategies.bases import gq_options
 from pipelines.parallel.strategy import STRATEGIES, Channel, Strategy
 from pipelines.parallel.virtual_cluster import run_workers
 from tests.imports import ROOT
@@ -21,6 +24,13 @@ METHODS: dict[str, Any] = load_yaml(PARAMS)["methods"]
 STOCK = ("gq4", "gq8")
 """Their messages have no virtual form: they need Horovod's own optimizer."""
 STEPS = 5  # dgc's warm-up has four
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No compilation: that is tested with the plugin, and changes no byte."""
+    for module in (gq_options, pool):
+        monkeypatch.setattr(module, "GQConfig", partial(GQConfig, compile_kernels=False))
 
 
 class Net(nn.Module):
@@ -87,11 +97,14 @@ def test_a_pattern_has_the_bytes_that_its_strategy_sends(method: str, workers: i
     assert pattern.sent_bytes(workers) == pytest.approx(sent, rel=1e-12)
 
 
-@pytest.mark.parametrize("wire_bits", [4, 8, 16])
-def test_the_stock_path_has_the_bytes_of_its_compression(wire_bits: int) -> None:
-    gq = GQ(GQConfig(wire_bits=wire_bits), workers=2).bind(Net())
-    messages = [gq_tensor(tensor, gq.config).num_bytes for tensor in shapes_of(Net())]
-    assert sum(messages) == gq.wire_bytes_per_step()
+def test_the_stock_path_has_the_buckets_of_the_fast_one_and_a_placeholder_a_tensor() -> None:
+    for stock, fast in (("gq4", "gq4_bucketed"), ("gq8", "gq8_bucketed")):
+        count = len(shapes_of(Net()))
+        pattern = pattern_of(stock, 2)
+        assert pattern.exchanges[count:] == pattern_of(fast, 2).exchanges
+        placeholders = pattern.exchanges[:count]
+        assert [message.num_bytes for each in placeholders for message in each.rounds] == [4] * count
+        assert pattern.one_message_a_tensor
 
 
 def test_every_tensor_travels_once() -> None:
@@ -108,8 +121,14 @@ def test_modes() -> None:
     assert pattern_of("ssp", 2).staleness == 2
     assert pattern_of("gq4_bucketed", 2).start is Start.BACKWARD
     assert pattern_of("topk", 2).start is Start.STEP
+    scattered = [Collective.ALL_TO_ALL, Collective.ALL_GATHER]
     rounds = pattern_of("gq4_scatter", 2).exchanges[0].rounds
-    assert [message.collective for message in rounds] == [Collective.ALL_TO_ALL, Collective.ALL_GATHER]
+    assert [message.collective for message in rounds] == scattered
+    factors = [each.rounds for each in pattern_of("gq_lowrank_scatter", 2).exchanges]
+    # The sums of P, then those of Q; and one of the small tensors, in 8 bits.
+    assert sorted([message.collective for message in rounds] for rounds in factors) == sorted(
+        [scattered, scattered * 2, scattered * 2, scattered * 2]
+    )
 
 
 def test_auto_chooses_among_the_bytes_of_every_format() -> None:
