@@ -96,9 +96,20 @@ def qsgd(shapes: Shapes, entry: dict[str, Any]) -> int:
     return small_bytes(shapes) + aligned(4 * norms + ceil(total / 2))
 
 
+def signs(shapes: Shapes, entry: dict[str, Any]) -> int:
+    large = split(shapes)[1]
+    return small_bytes(shapes) + aligned(4 * len(large) + ceil(sum(large) / 8))
+
+
 def terngrad(shapes: Shapes, entry: dict[str, Any]) -> int:
     large = split(shapes)[1]
     return small_bytes(shapes) + 4 * len(large) + aligned(ceil(sum(large) / 4))
+
+
+def threshold(shapes: Shapes, entry: dict[str, Any]) -> int:
+    """Of as many entries as the test reports: the gradients decide; and a number of 8 bytes before the message."""
+    assert entry["entries"] % 64 == 0
+    return small_bytes(shapes) + 8 + 8 * entry["entries"]
 
 
 def auto(shapes: Shapes, entry: dict[str, Any]) -> int:
@@ -124,9 +135,15 @@ EXPECTED: dict[str, Callable[[Shapes, dict[str, Any]], int]] = {
     "topk": lambda shapes, entry: small_bytes(shapes) + 8 * ceil(entry["density"] * sum(split(shapes)[1])),
     "terngrad": terngrad,
     "qsgd": qsgd,
-    "signsgd": lambda shapes, entry: (
-        small_bytes(shapes) + aligned(4 * len(split(shapes)[1]) + ceil(sum(split(shapes)[1]) / 8))
+    "signsgd": signs,
+    "efsignsgd": signs,
+    "signum": lambda shapes, entry: small_bytes(shapes) + aligned(ceil(sum(split(shapes)[1]) / 8)),
+    "onebit": lambda shapes, entry: (
+        small_bytes(shapes) + aligned(8 * len(split(shapes)[1]) + ceil(sum(split(shapes)[1]) / 8))
     ),
+    "natural": lambda shapes, entry: small_bytes(shapes) + aligned(sum(split(shapes)[1])),
+    "threshold": threshold,
+    "randomk": lambda shapes, entry: small_bytes(shapes) + 4 * ceil(entry["density"] * sum(split(shapes)[1])),
     "dgc": lambda shapes, entry: (
         small_bytes(shapes) + 8 * sum(ceil(entry["density"] * count) for count in split(shapes)[1])
     ),
