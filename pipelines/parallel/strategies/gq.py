@@ -10,9 +10,10 @@ from torch import nn
 
 from horovod_gq import GQ, GQConfig
 from pipelines.config import choice, require
+from pipelines.parallel.formats.widths import check_widths
 from pipelines.parallel.metering.metered import Compression, MeteredCollectives, StepCost
 from pipelines.parallel.patterns import Message, NamedShape, Pattern, bucketed, word_sum
-from pipelines.parallel.strategies.bases.bucketed import BucketedStrategy, check_widths
+from pipelines.parallel.strategies.bases.bucketed import BucketedStrategy
 from pipelines.parallel.strategies.bases.gq_options import GqOptions as CommonGqOptions
 from pipelines.parallel.strategies.bases.per_tensor import PerTensorStrategy
 from pipelines.parallel.strategy import HOROVOD, STRATEGIES, Channel, Strategy

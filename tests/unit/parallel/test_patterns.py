@@ -11,7 +11,7 @@ from torch import nn
 
 from horovod_gq import GQConfig
 from pipelines.config import load_yaml
-from pipelines.parallel.formats import pool
+from pipelines.parallel.formats import forms
 from pipelines.parallel.patterns import Apply, Collective, NamedShape, Pattern, Start
 from pipelines.parallel.strategies import build_strategy
 from pipelines.parallel.strategies.bases import gq_options
@@ -29,7 +29,7 @@ STEPS = 5  # dgc's warm-up has four
 @pytest.fixture(autouse=True)
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """No compilation: that is tested with the plugin, and changes no byte."""
-    for module in (gq_options, pool):
+    for module in (gq_options, forms):
         monkeypatch.setattr(module, "GQConfig", partial(GQConfig, compile_kernels=False))
 
 
@@ -135,10 +135,12 @@ def test_modes() -> None:
 def test_auto_chooses_among_the_bytes_of_every_format() -> None:
     strategy, _ = build_strategy("auto", PARAMS)
     shapes = shapes_of(Net())
-    plain, half, *widths = strategy.alternatives(shapes, 2)
+    plain, half, *widths, rank4, rank2, rank1 = strategy.alternatives(shapes, 2)
     assert widths == [
         pattern_of(name, 2) for name in ("gq16_bucketed", "gq8_bucketed", "gq4_bucketed", "gq2")
     ]
+    assert rank2 == pattern_of("gq_lowrank", 2)
+    assert rank1.wire_bytes() < rank2.wire_bytes() < rank4.wire_bytes()
     large = sum(p.numel() for p in Net().parameters() if p.dim() > 1 and p.numel() >= 1024)
     # Nine canary values a message in fp32, none in fp16; the small tensors stay in fp32.
     num_large = len(plain.exchanges) - 1
