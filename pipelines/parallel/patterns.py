@@ -8,15 +8,16 @@ uncompressed message of GQ and trials are no part of it.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
 
-from horovod_gq.buckets import DEFAULT_BUCKET_BYTES, assign_buckets
+from horovod_gq.buckets import DEFAULT_BUCKET_BYTES, Form, assign_buckets
 from horovod_gq.config import UNCOMPRESSED, GQConfig
 from horovod_gq.kernels import num_planes
-from horovod_gq.layout import ROW, BucketLayout
+from horovod_gq.layout import NARROW_ROW, BucketLayout
+from horovod_gq.lowrank import Matrix
 from horovod_gq.scale import CANARY_SIZE, header_words
 
 NamedShape = tuple[str, tuple[int, ...]]
@@ -142,38 +143,51 @@ def byte_gather(num_bytes: int) -> Message:
     return Message(collective=Collective.ALL_GATHER, num_bytes=num_bytes, number=Number.BYTES)
 
 
-def gq_tensor(tensor: NamedShape, config: GQConfig) -> Message:
-    """Return the message of one tensor by itself, as GQ's compression of the stock optimizer makes it."""
-    width = config.width_of(*tensor)
-    if width == UNCOMPRESSED:
-        return float_sum(numel(tensor[1]))
-    return quantized_rounds([tensor], width, 1, config)[0]
+def word_sum(num_words: int) -> Message:
+    """Return the sum of so many int32 words."""
+    return Message(collective=Collective.SUM, num_bytes=WORD_BYTES * num_words, number=Number.INT32)
 
 
 def quantized_rounds(
-    tensors: Sequence[NamedShape], width: int, workers: int, config: GQConfig
+    tensors: Sequence[NamedShape], form: Form, workers: int, config: GQConfig
 ) -> tuple[Message, ...]:
     """Return the rounds of a bucket of one width of GQ: packed words summed, or scattered and gathered."""
+    width, group = form.wire_bits, config.scale_group
     if config.exchange == "allreduce":
-        layout = BucketLayout(tensors, num_planes(width))
-        words = len(tensors) * header_words(width) + layout.num_values * width // 32
-        return (Message(collective=Collective.SUM, num_bytes=WORD_BYTES * words, number=Number.INT32),)
-    layout = BucketLayout(tensors, num_planes(width) * workers)
+        layout = BucketLayout(tensors, num_planes(width), form.row, group)
+        return (word_sum(layout.num_units * header_words(width) + layout.num_values * width // 32),)
+    layout = BucketLayout(tensors, num_planes(width) * workers, form.row, group)
     owners = layout.row_owners(torch.device("cpu")).view(workers, -1)
-    # A chunk's rows belong to consecutive tensors, so its segments are counted by its ends.
+    # A chunk's rows belong to consecutive units, so its segments are counted by its ends.
     segments = int((owners[:, -1] - owners[:, 0]).max()) + 1
-    chunk = WORD_BYTES * (layout.num_rows // workers * ROW * width // 32 + -(-segments // WORD_BYTES))
+    chunk = WORD_BYTES * (layout.num_values // workers * width // 32 + -(-segments // WORD_BYTES))
     scatter = Message(collective=Collective.ALL_TO_ALL, num_bytes=workers * chunk, number=Number.BYTES)
     return scatter, byte_gather(chunk)
 
 
-def bucket_rounds(
-    tensors: Sequence[NamedShape], width: int, workers: int, config: GQConfig
+def lowrank_rounds(
+    tensors: Sequence[NamedShape], form: Form, workers: int, config: GQConfig
 ) -> tuple[Message, ...]:
-    """Return the rounds of a bucket of the fast path, of a width of GQ or uncompressed."""
-    if width == UNCOMPRESSED:
+    """Return the rounds of a bucket of matrices: those of all columns of P, then those of all columns of Q."""
+    matrices = [Matrix.of(name, shape, config.factor_rank) for name, shape in tensors]
+    columns = replace(config, scale_group=None)
+    vectors = Form(form.wire_bits, row=NARROW_ROW)
+    p, q = ([each for matrix in matrices for each in matrix.factor(kind)] for kind in ("p", "q"))
+    return (
+        *quantized_rounds(p, vectors, workers, columns),
+        *quantized_rounds(q, vectors, workers, columns),
+    )
+
+
+def bucket_rounds(
+    tensors: Sequence[NamedShape], form: Form, workers: int, config: GQConfig
+) -> tuple[Message, ...]:
+    """Return the rounds of a bucket of the fast path, in its form."""
+    if form.lowrank:
+        return lowrank_rounds(tensors, form, workers, config)
+    if form.wire_bits == UNCOMPRESSED:
         return (float_sum(sum(numel(shape) for _, shape in tensors) + CANARY_SIZE),)
-    return quantized_rounds(tensors, width, workers, config)
+    return quantized_rounds(tensors, form, workers, config)
 
 
 def bucketed(
@@ -190,7 +204,7 @@ def bucketed(
     exchanges = []
     for form, names in assign_buckets(tensors, config, bucket_bytes):
         members = tuple(place[name] for name in names)
-        rounds = bucket_rounds([tensors[member] for member in members], form.wire_bits, workers, config)
+        rounds = bucket_rounds([tensors[member] for member in members], form, workers, config)
         exchanges.append(Exchange(tensors=members, rounds=rounds))
     start = Start.STEP if interval > 1 else Start.BACKWARD
     return Pattern(exchanges=tuple(exchanges), start=start, apply=apply, interval=interval)

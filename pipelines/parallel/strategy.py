@@ -55,6 +55,9 @@ class Strategy(ABC):
     """Frozen dataclass of the strategy's parameters (keys of its entry in the section `methods`)."""
     replicas_identical: ClassVar[bool] = True
     """Whether all workers hold bit-identical parameters after `flush`."""
+    bytes_depend_on_gradients: ClassVar[bool] = False
+    """Whether messages are as long as the gradients make them: before a run the pattern is an expectation, and of an
+    attached strategy that of its last step."""
 
     settled = True
     """Whether the steps to come cost what they will cost from now on; False while a policy still tries things."""

@@ -1,6 +1,7 @@
 """Slow, plain numpy forms of the peers' formulas, one value at a time where that is clearest."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,50 @@ def signsgd_steps(gradients: list[list[Vector]], sizes: list[int]) -> list[Vecto
         majority = np.sign(np.sum(votes, axis=0))
         averages.append(majority * np.repeat(np.mean(scales, axis=0), sizes))
     return averages
+
+
+def feedback_steps(gradients: list[list[Vector]], compress: Callable[[Vector, int], Vector]) -> list[Vector]:
+    """Karimireddy 2019, algorithm 2, averaged over the ranks: p = g + e; send C(p, step); e = p - C(p, step)."""
+    errors = [np.zeros_like(g) for g in gradients[0]]
+    averages = []
+    for number, step in enumerate(gradients):
+        totals = [error + gradient for error, gradient in zip(errors, step, strict=True)]
+        sent = [compress(total, number) for total in totals]
+        errors = [total - message for total, message in zip(totals, sent, strict=True)]
+        averages.append(np.mean(sent, axis=0))
+    return averages
+
+
+def scaled_signs(values: Vector, sizes: list[int]) -> Vector:
+    """The sign of each value times the mean magnitude of its tensor."""
+    parts = np.split(values, np.cumsum(sizes)[:-1])
+    return np.concatenate([np.where(part < 0, -1.0, 1.0) * np.abs(part).mean() for part in parts])
+
+
+def two_means(values: Vector, sizes: list[int]) -> Vector:
+    """Seide 2014: each value becomes the mean of those of its tensor that are negative as it is, or not."""
+    sent = values.copy()
+    for part in np.split(sent, np.cumsum(sizes)[:-1]):
+        negative = part < 0
+        for kind in (negative, ~negative):
+            part[kind] = part[kind].mean() if kind.any() else 0.0
+    return sent
+
+
+def signum_steps(
+    gradients: list[list[Vector]], *, momentum: float, nesterov: bool, magnitude: float
+) -> list[Vector]:
+    """Bernstein 2018, algorithms 2 and 3: the majority of the signs of the ranks' momenta."""
+    velocities = [np.zeros_like(g) for g in gradients[0]]
+    updates = []
+    for step in gradients:
+        votes = np.zeros_like(step[0])
+        for rank, gradient in enumerate(step):
+            velocities[rank] = momentum * velocities[rank] + gradient
+            moved = gradient + momentum * velocities[rank] if nesterov else velocities[rank]
+            votes += np.where(moved < 0, -1.0, 1.0)
+        updates.append(magnitude * np.sign(votes))
+    return updates
 
 
 def dgc_steps(

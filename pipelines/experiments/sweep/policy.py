@@ -38,9 +38,11 @@ def policy_table(rows: list[Row]) -> Iterator[str]:
 
 
 def could_choose(auto: Row, other: Row) -> bool:
-    """Whether the method of row `other` is one that `auto` may choose for all buckets: fp32, fp16, GQ of its widths."""
+    """Whether the method of row `other` is one that `auto` may choose for all buckets: fp32, fp16, GQ, low rank."""
     if other["strategy"] == "gq":
         return other["wire_bits"] in auto["wire_bits"]
+    if other["strategy"] == "gq_lowrank":
+        return other.get("factor_rank") in (auto.get("factor_ranks") or [])
     return other["strategy"] in ("sdp", "sdp_fp16")
 
 

@@ -63,9 +63,9 @@ def run_worker(job: SweepJob) -> None:
 
 
 def method_facts(method: str, job: SweepJob) -> Row:
-    """Return what a row says of its method: the registered strategy and the wire width, where it has them."""
+    """Return what a row says of its method: the registered strategy, wire width and rank, where it has them."""
     entry = {} if method == ALONE else build_strategy(method, job.params)[1]
-    return {key: entry.get(key) for key in ("strategy", "wire_bits")}
+    return {key: entry.get(key) for key in ("strategy", "wire_bits", "factor_rank", "factor_ranks")}
 
 
 def make_contenders(job: SweepJob) -> list[Contender]:

@@ -1,4 +1,4 @@
-"""Buckets that change their wire format between steps: fp32, fp16 or a width of GQ."""
+"""Buckets that change their wire format between steps."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,17 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from horovod_gq import GQConfig, num_levels
+from horovod_gq import GQConfig
 from horovod_gq.buckets import Bucket
 from horovod_gq.collectives import Collectives
-from horovod_gq.config import UNCOMPRESSED
 from horovod_gq.exchange import Exchange, PlainExchange, QuantizedExchange
+from horovod_gq.lowrank import LowRankExchange
 from horovod_gq.timing import Timings
+from pipelines.parallel.formats.forms import HALF, NONE, form_of
 from pipelines.parallel.formats.fp16 import Fp16Exchange
-from pipelines.parallel.patterns import Message, NamedShape, Number, bucket_rounds, float_sum, numel
-from pipelines.parallel.strategies.bases.bucketed import check_width
 
-NONE, HALF = "none", "fp16"
 Place = tuple[int, str]
 """An exchange's group, by number, and its format."""
 
@@ -32,43 +30,18 @@ class Group:
     num_values: int
 
 
-def width_of(chosen: str) -> int:
-    """Return the wire bits of a format's name as a bucket has them: GQ's, or `UNCOMPRESSED`."""
-    return int(chosen.removeprefix("gq")) if chosen.startswith("gq") else UNCOMPRESSED
-
-
-def config_of(wire_bits: int, workers: int) -> GQConfig:
-    """Return the settings of a width: sums where it can carry those of all workers, else the other exchange."""
-    try:
-        num_levels(wire_bits, workers, "allreduce")
-    except ValueError:
-        check_width(wire_bits, workers, "scatter_reduce_allgather")
-        return GQConfig(wire_bits=wire_bits, exchange="scatter_reduce_allgather")
-    return GQConfig(wire_bits=wire_bits)
-
-
-def rounds_of(
-    chosen: str, tensors: Sequence[NamedShape], workers: int, configs: Mapping[int, GQConfig]
-) -> tuple[Message, ...]:
-    """Return the rounds of a bucket of these tensors in a format; `configs` are GQ's settings by width."""
-    if chosen == HALF:
-        return (float_sum(sum(numel(shape) for _, shape in tensors), Number.FP16),)
-    width = width_of(chosen)
-    return bucket_rounds(tensors, width, workers, configs.get(width, next(iter(configs.values()))))
-
-
 class FormatPool:
     """The exchanges of all groups, each built at its first use and kept, with its residual, until `keep` frees it.
 
     Args:
         groups: parameters that travel together.
-        configs: settings of GQ, by wire width.
+        configs: settings of GQ, by format.
         link: what the exchanges send through.
         timings: adds up what they encode and decode.
     """
 
     def __init__(
-        self, groups: Sequence[Group], configs: Mapping[int, GQConfig], link: Collectives, timings: Timings
+        self, groups: Sequence[Group], configs: Mapping[str, GQConfig], link: Collectives, timings: Timings
     ) -> None:
         self.groups, self.configs, self.link, self.timings = groups, configs, link, timings
         self._exchanges: dict[Place, Exchange] = {}
@@ -82,8 +55,10 @@ class FormatPool:
             return PlainExchange(name, tensors, config, self.link, device, 1)
         if chosen == HALF:
             return Fp16Exchange(name, tensors, self.link, device, timings)
-        width = width_of(chosen)
-        return QuantizedExchange(name, tensors, self.configs[width], width, self.link, device, 1, timings)
+        config = self.configs[chosen]
+        if config.form == "lowrank":
+            return LowRankExchange(name, tensors, config, self.link, device, 1, timings)
+        return QuantizedExchange(name, tensors, config, config.wire_bits, self.link, device, 1, timings)
 
     def buckets(self, choices: Sequence[str]) -> list[Bucket]:
         """Return one bucket a group, in these formats."""
@@ -93,7 +68,8 @@ class FormatPool:
             group = self.groups[number]
             if place not in self._exchanges:
                 self._exchanges[place] = self.build(group, chosen, f"{number}.{chosen}", self.timings)
-            found.append(Bucket(group.names, group.parameters, width_of(chosen), self._exchanges[place]))
+            width = form_of(chosen, self.configs).wire_bits
+            found.append(Bucket(group.names, group.parameters, width, self._exchanges[place]))
         return found
 
     def residuals(self, plans: Iterable[Sequence[str]]) -> dict[str, torch.Tensor]:

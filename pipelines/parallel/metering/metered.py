@@ -50,26 +50,27 @@ class CostMeter:
 
     @contextmanager
     def encoding(self) -> Iterator[None]:
-        """Add the seconds of the block to those of encoding."""
-        start = seconds_now(self.device)
+        """Add the seconds of the block, less those of the blocks in it, to those of encoding."""
+        start, inside = seconds_now(self.device), self._metered_seconds()
         yield
-        self.encode_seconds += seconds_now(self.device) - start
+        self.encode_seconds += seconds_now(self.device) - start - (self._metered_seconds() - inside)
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
-        """Add the seconds of the block to those of decoding."""
-        start = seconds_now(self.device)
+        """Add the seconds of the block, less those of the blocks in it, to those of decoding."""
+        start, inside = seconds_now(self.device), self._metered_seconds()
         yield
-        self.decode_seconds += seconds_now(self.device) - start
+        self.decode_seconds += seconds_now(self.device) - start - (self._metered_seconds() - inside)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Add the seconds of the block, less what it encoded and decoded itself, to those of communication."""
-        start = seconds_now(self.device)
-        inside = self.encode_seconds + self.decode_seconds
+        """Add the seconds of the block, less those of the blocks in it, to those of communication."""
+        start, inside = seconds_now(self.device), self._metered_seconds()
         yield
-        inside = self.encode_seconds + self.decode_seconds - inside
-        self.communication_seconds += seconds_now(self.device) - start - inside
+        self.communication_seconds += seconds_now(self.device) - start - (self._metered_seconds() - inside)
+
+    def _metered_seconds(self) -> float:
+        return self.encode_seconds + self.decode_seconds + self.communication_seconds
 
     def take(self) -> StepCost:
         """Return what was measured since the last call, and start anew."""

@@ -1,95 +1,67 @@
 """A policy that chooses the wire format of each bucket: measured exchanges make the plans, real steps judge them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from horovod_gq.buckets import DEFAULT_BUCKET_BYTES, Bucket, assign_buckets, build_buckets
-from horovod_gq.config import UNCOMPRESSED, WIRE_WIDTHS
+from horovod_gq import GQConfig
+from horovod_gq.buckets import DEFAULT_BUCKET_BYTES, Bucket, check_parameters, group_parameters
+from horovod_gq.config import UNCOMPRESSED
 from horovod_gq.reducer import GradientReducer
 from horovod_gq.timing import Timings
 from horovod_gq.updates import SynchronousUpdate
-from pipelines.config import number, require, whole
-from pipelines.config.validate import MOST_SECONDS, MOST_STEPS
-from pipelines.parallel.formats.costs import agree, choose, fit, measure
-from pipelines.parallel.formats.pool import HALF, NONE, FormatPool, Group, config_of, rounds_of
+from pipelines.parallel.formats.costs import agree, choose, worth_trying
+from pipelines.parallel.formats.forms import HALF, NONE, configs_of, format_names, plan_pattern
+from pipelines.parallel.formats.guard import Guard
+from pipelines.parallel.formats.options import AutoOptions
+from pipelines.parallel.formats.pool import FormatPool, Group
+from pipelines.parallel.formats.probe import time_formats
 from pipelines.parallel.formats.trial import Trial
 from pipelines.parallel.metering.metered import CostMeter, StepCost, seconds_now
-from pipelines.parallel.patterns import Exchange, NamedShape, Pattern, Start
+from pipelines.parallel.patterns import NamedShape, Pattern
 from pipelines.parallel.strategy import HOROVOD, STRATEGIES, Channel, Strategy
-
-
-@dataclass(frozen=True, kw_only=True)
-class AutoOptions:
-    """Keys of a `methods` entry with `strategy: auto`."""
-
-    wire_bits: tuple[int, ...]
-    """Widths of GQ that may be chosen, beside fp32 and fp16."""
-    measured_steps: int
-    """First steps, in fp32, after which single exchanges are timed in every format."""
-    trial_rounds: int
-    """Rounds in which the plans then take turns; the slow ones drop out after each."""
-    trial_steps: int
-    """Training steps that are timed in a plan's turn; every round has twice the turns of the one before."""
-    trial_seconds: float
-    """Least duration of the first round: short steps have more turns. Long ones have one turn each in it."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges; raises FieldError."""
-        allowed = f"a list of {', '.join(map(str, WIRE_WIDTHS))}"
-        known = set(self.wire_bits) <= set(WIRE_WIDTHS)
-        require(known and bool(self.wire_bits), "wire_bits", list(self.wire_bits), allowed)
-        whole(self, "measured_steps", "trial_steps", most=MOST_STEPS)
-        whole(self, "trial_rounds", most=20)  # each has twice the turns of the one before
-        number(self, "trial_seconds", least=0.0, most=MOST_SECONDS)
 
 
 @STRATEGIES.register("auto")
 class Auto(Strategy):
-    """Chooses for every bucket among fp32, fp16 and GQ, so that the training step is the shortest.
+    """Chooses for every bucket among fp32, fp16, GQ and low rank, so that the training step is the shortest.
 
     After the first steps real exchanges of a small and a larger bucket are timed in every format (a link's speed
-    alone would not do: Gloo sums fp16 far more slowly than its bytes say). They make one plan, the cheapest format
-    of each bucket; each format for all buckets is a plan, too. Exchanges timed one by one know nothing of what
-    overlaps with the backward pass, so the plans then take turns on real training steps (`Trial`), and the
-    shortest step wins. The workers average the times, so that all choose alike. Until a plan drops out, its buffers
-    and residuals wait for its next turn (some twelve times the gradients' memory in the trial); then its residuals
-    are sent with the next gradients. The bucket of small tensors stays in fp32. With one worker nothing is exchanged.
-    A run that is resumed before the choice was made begins the trial anew.
+    alone would not do: Gloo sums fp16 far more slowly than its bytes say). Formats that cannot make the shortest step,
+    whatever hides, are not tried (`costs.worth_trying`). Of the others, lossy ones make a few steps each, which show
+    what they do not deliver; those beyond the bound are out (`Guard`). The rest make plans: each format for all
+    buckets, and the cheapest of each bucket. Exchanges timed one by one know nothing of what overlaps with the backward
+    pass, so the plans take turns on real training steps (`Trial`), and the shortest step wins. The workers average the
+    times, so that all choose alike. Until a plan drops out, its buffers and residuals wait for its next turn; then its
+    residuals are sent with the next gradients. The bucket of small tensors stays in fp32. With one worker nothing is
+    exchanged. A run that is resumed before the choice was made begins anew.
     """
 
     Options = AutoOptions
 
     def pattern(self, tensors: Sequence[NamedShape], workers: int) -> Pattern:
         """Return what the present choice sends; before there is one, fp32 buckets."""
-        return self._pattern_of(tensors, workers, self.choices)
+        return plan_pattern(tensors, workers, self._configs(workers), self.choices)
 
     def alternatives(self, tensors: Sequence[NamedShape], workers: int) -> list[Pattern]:
         """Return the pattern of each format for all buckets, or of the choice where it was made."""
         if self.choices:
             return [self.pattern(tensors, workers)]
-        return [self._pattern_of(tensors, workers, [chosen] * len(tensors)) for chosen in self._formats()]
+        configs = self._configs(workers)
+        return [
+            plan_pattern(tensors, workers, configs, [chosen] * len(tensors)) for chosen in self._formats()
+        ]
 
-    def _pattern_of(self, tensors: Sequence[NamedShape], workers: int, choices: Sequence[str]) -> Pattern:
-        """Return the pattern of fast-path buckets in these formats; that of small tensors stays in fp32."""
-        configs = {width: config_of(width, workers) for width in self.options.wire_bits}
-        place = {name: number for number, (name, _) in enumerate(tensors)}
-        exchanges = []
-        for bucket, (form, names) in enumerate(
-            assign_buckets(tensors, configs[max(configs)], DEFAULT_BUCKET_BYTES)
-        ):
-            members = tuple(place[name] for name in names)
-            chosen = choices[bucket] if choices and form.wire_bits != UNCOMPRESSED else NONE
-            rounds = rounds_of(chosen, [tensors[member] for member in members], workers, configs)
-            exchanges.append(Exchange(tensors=members, rounds=rounds))
-        return Pattern(exchanges=tuple(exchanges), start=Start.BACKWARD)
+    def _configs(self, workers: int) -> dict[str, GQConfig]:
+        """Return GQ's settings by format."""
+        return configs_of(self.options.wire_bits, self.options.factor_ranks, workers)
 
     def _formats(self) -> list[str]:
         """Return what may be chosen for a bucket, the least lossy first."""
-        return [NONE, HALF, *(f"gq{width}" for width in sorted(self.options.wire_bits, reverse=True))]
+        return format_names(self.options.wire_bits, self.options.factor_ranks)
 
     def attach(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, channel: Channel = HOROVOD
@@ -102,18 +74,19 @@ class Auto(Strategy):
         self.steps = 0
         self.settled = True
         if self.link.workers > 1:
-            self.configs = {
-                wire_bits: config_of(wire_bits, self.link.workers) for wire_bits in self.options.wire_bits
-            }
+            self.configs = self._configs(self.link.workers)
             self.groups = self._group(model)
             self.pool = FormatPool(self.groups, self.configs, self.link, self.timings)
             self.plans: list[list[str]] = []
+            self.guard: Guard | None = None
             self.trial: Trial | None = None
             self.settled = False
             self.choices = [NONE] * len(self.groups)
             self.buckets: list[Bucket] = []
             self.unsent: dict[str, torch.Tensor] = {}
             self.step_start: float | None = None
+            self.waited_before = 0.0
+            self.compute_seconds: list[float] = []
             self.reducer: GradientReducer | None = None
             self._install()
             # The gradients must stay views of the buckets, or each would be copied once more.
@@ -136,8 +109,12 @@ class Auto(Strategy):
             return
         if self.trial is not None:
             self._judge(self.trial)
-        elif self.steps >= self.options.measured_steps:
-            self._begin_trial()
+        elif self.guard is not None:
+            self._observe(self.guard)
+        else:
+            self._note_computing()
+            if self.steps >= self.options.measured_steps:
+                self._begin_guard()
 
     def step_cost(self) -> StepCost:
         """Return and reset the meter and the timings of the buckets."""
@@ -171,7 +148,8 @@ class Auto(Strategy):
             return super().load_state_dict(state)
         if len(state["choices"]) != len(self.groups):
             raise ValueError(f"the state has {len(state['choices'])} buckets, expected {len(self.groups)}")
-        self.steps, self.settled, self.trial = state["steps"], state["settled"], None
+        self.steps, self.settled = state["steps"], state["settled"]
+        self.trial = self.guard = None
         self.choices = list(state["choices"])
         self.pool.keep([])
         self._install()
@@ -183,6 +161,7 @@ class Auto(Strategy):
 
     def _zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 - gradients must stay views
         self.step_start = None if self.settled else seconds_now(self.device)
+        self.waited_before = self.meter.communication_seconds
         self.synchronous.zero_grad()
         if self.unsent:
             for bucket in self.buckets:
@@ -194,15 +173,16 @@ class Auto(Strategy):
     def _group(self, model: nn.Module) -> list[Group]:
         """Fill buckets as GQ's fast path does; the buckets themselves are built for each choice."""
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        widths = sorted(self.options.wire_bits, reverse=True)
+        check_parameters(named)
+        config = next(iter(self.configs.values()))
         return [
             Group(
-                names=bucket.names,
-                parameters=bucket.parameters,
-                formats=[NONE] if bucket.wire_bits == UNCOMPRESSED else self._formats(),
-                num_values=sum(parameter.numel() for parameter in bucket.parameters),
+                names=[name for name, _ in members],
+                parameters=[parameter for _, parameter in members],
+                formats=[NONE] if form.wire_bits == UNCOMPRESSED else self._formats(),
+                num_values=sum(parameter.numel() for _, parameter in members),
             )
-            for bucket in build_buckets(named, self.configs[widths[0]], self.link, self.timings)
+            for form, members in group_parameters(named, config, DEFAULT_BUCKET_BYTES)
         ]
 
     @torch.no_grad()
@@ -221,24 +201,64 @@ class Auto(Strategy):
             total[name] = total[name] + residual if name in total else residual
         return total
 
-    def _begin_trial(self) -> None:
-        """Make the plans and let the first one have its turn."""
-        free = [group for group in self.groups if len(group.formats) > 1]
-        if not free:
+    def _note_computing(self) -> None:
+        """Note what the step that has just ended took beside waiting."""
+        if self.step_start is not None:
+            waited = self.meter.communication_seconds - self.waited_before
+            self.compute_seconds.append(seconds_now(self.device) - self.step_start - waited)
+
+    @property
+    def _free(self) -> list[Group]:
+        return [group for group in self.groups if len(group.formats) > 1]
+
+    def _uniform(self, chosen: str) -> list[str]:
+        """Return the plan with one format for all buckets that have a choice."""
+        return [chosen if len(group.formats) > 1 else NONE for group in self.groups]
+
+    def _begin_guard(self) -> None:
+        """Time single exchanges, leave out what cannot win, and let the lossy formats show their errors."""
+        if not self._free:
             self.settled = True
             return
-        formats = free[0].formats
-        cheapest = self._cheapest(free, formats)
-        uniform = [
-            [chosen if len(group.formats) > 1 else NONE for group in self.groups] for chosen in formats
-        ]
-        self.plans = list(uniform)
-        if cheapest not in uniform:
+        self.costs, codecs = time_formats(self._free, self.pool, self.link, self.device)
+        least = min(self.compute_seconds, default=0.0)
+        (computing,) = agree([least], self.link, self.device)
+        sizes = [group.num_values for group in self._free]
+        self.tried = worth_trying(self.costs, codecs, sizes, computing)
+        lossy = [name for name in self.tried if name not in (NONE, HALF)]
+        self.guard = Guard(lossy, self._free, self.options.max_error)
+        self._follow_guard(self.guard)
+
+    @torch.no_grad()
+    def _observe(self, guard: Guard) -> None:
+        """Note the step that has just ended; when the format has made all of its own, go on to the next one."""
+        if not guard.record():
+            return
+        free = (bucket for bucket in self.buckets if bucket.wire_bits != UNCOMPRESSED)
+        states = {name: state for bucket in free for name, state in bucket.exchange.state_dict().items()}
+        guard.judge({name: state["residual"] for name, state in states.items()}, self.link)
+        self._follow_guard(guard)
+
+    def _follow_guard(self, guard: Guard) -> None:
+        if guard.current is None:
+            self._begin_trial([name for name in self.tried if guard.allows(name)] or [NONE])
+            return
+        self.choices = self._uniform(guard.current)
+        self._install()
+
+    def _begin_trial(self, formats: Sequence[str]) -> None:
+        """Make the plans and let the first one have its turn."""
+        cheapest = self._cheapest(formats)
+        self.plans = [self._uniform(chosen) for chosen in formats]
+        if cheapest not in self.plans:
             # Before the plan that is as lossy as its lossiest bucket.
-            self.plans.insert(max(formats.index(chosen) for chosen in cheapest), cheapest)
+            free = [c for c, group in zip(cheapest, self.groups, strict=True) if len(group.formats) > 1]
+            self.plans.insert(max(formats.index(chosen) for chosen in free), cheapest)
         options = self.options
         self.trial = Trial(len(self.plans), options.trial_rounds, options.trial_steps, options.trial_seconds)
+        self.settled = self.trial.over
         self._follow(self.trial)
+        self._free_all_but(self.plans)
 
     def _judge(self, trial: Trial) -> None:
         """Take the time of the step that has just ended, and go on to the next plan or to the choice."""
@@ -251,38 +271,21 @@ class Auto(Strategy):
         self.settled = trial.over
         self._follow(trial)
         if round_over:
-            left = [self.plans[number] for number in trial.left]
-            self.unsent = self._unsent_without(left)
-            self.pool.keep(left)
+            self._free_all_but([self.plans[number] for number in trial.left])
+
+    def _cheapest(self, formats: Sequence[str]) -> list[str]:
+        """Return the cheapest format of every bucket by exchanges timed one by one."""
+        return [
+            choose(self.costs, formats, group.num_values) if len(group.formats) > 1 else NONE
+            for group in self.groups
+        ]
+
+    def _free_all_but(self, plans: Sequence[Sequence[str]]) -> None:
+        """Free the exchanges that none of these plans uses; their residuals go with the next gradients."""
+        self.unsent = self._unsent_without(plans)
+        self.pool.keep(plans)
 
     def _follow(self, trial: Trial) -> None:
         if self.choices != self.plans[trial.plan]:
             self.choices = list(self.plans[trial.plan])
             self._install()
-
-    @torch.no_grad()
-    def _cheapest(self, free: list[Group], formats: list[str]) -> list[str]:
-        """Return the cheapest format of every bucket by exchanges timed one by one (a collective)."""
-        by_size = sorted(free, key=lambda group: group.num_values)
-        small = by_size[0]
-        # Two sizes give a line. A message four times as large will do: on a slow link each takes its time.
-        large = next((group for group in by_size if group.num_values >= 4 * small.num_values), by_size[-1])
-        times = [
-            self._time(group, chosen, f"probe.{which}.{chosen}")
-            for which, group in enumerate((small, large))
-            for chosen in formats
-        ]
-        times = agree(times, self.link, self.device)
-        costs = {
-            chosen: fit((small.num_values, few), (large.num_values, many))
-            for chosen, few, many in zip(formats, times[: len(formats)], times[len(formats) :], strict=True)
-        }
-        return [
-            choose(costs, formats, group.num_values) if len(group.formats) > 1 else NONE
-            for group in self.groups
-        ]
-
-    def _time(self, group: Group, chosen: str, name: str) -> float:
-        """Return the seconds of an exchange of a bucket's present gradients in a format."""
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in group.parameters]
-        return measure(self.pool.build(group, chosen, name, Timings()), gradients, self.device)

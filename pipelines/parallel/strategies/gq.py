@@ -1,7 +1,7 @@
 """Synchronous data parallelism with gradient quantization (GQ) and error feedback."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import horovod.torch as hvd
@@ -10,9 +10,10 @@ from torch import nn
 
 from horovod_gq import GQ, GQConfig
 from pipelines.config import choice, require
-from pipelines.parallel.metering.metered import Compression, StepCost
-from pipelines.parallel.patterns import Message, NamedShape, Pattern, gq_tensor
-from pipelines.parallel.strategies.bases.bucketed import BucketedStrategy, check_width
+from pipelines.parallel.formats.widths import check_widths
+from pipelines.parallel.metering.metered import Compression, MeteredCollectives, StepCost
+from pipelines.parallel.patterns import Message, NamedShape, Pattern, bucketed, word_sum
+from pipelines.parallel.strategies.bases.bucketed import BucketedStrategy
 from pipelines.parallel.strategies.bases.gq_options import GqOptions as CommonGqOptions
 from pipelines.parallel.strategies.bases.per_tensor import PerTensorStrategy
 from pipelines.parallel.strategy import HOROVOD, STRATEGIES, Channel, Strategy
@@ -25,7 +26,7 @@ class GqOptions(CommonGqOptions):
     """Keys of a `methods` entry with `strategy: gq`."""
 
     path: str
-    """`stock`: a compression of `hvd.DistributedOptimizer`, one sum a tensor; `bucketed`: GQ's own optimizer."""
+    """`stock`: a compression of `hvd.DistributedOptimizer`, with its `groups`; `bucketed`: GQ's own optimizer."""
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
@@ -35,27 +36,33 @@ class GqOptions(CommonGqOptions):
             self.path == "bucketed" or self.exchange == "allreduce",
             "exchange",
             self.exchange,
-            "allreduce with path stock, which makes one sum a tensor (or path bucketed)",
+            "allreduce with path stock, through which only sums go (or path bucketed)",
         )
 
 
 class StockGq(PerTensorStrategy):
-    """Sums packed integers, tensor by tensor."""
+    """Sums packed integers in the buckets of the fast path, behind Horovod's own optimizer (`horovod_gq.grouped`)."""
 
-    def message(self, tensor: NamedShape, /) -> Message:
-        """Return a sum of packed words, or of fp32 values where the tensor is small."""
-        return gq_tensor(tensor, self.options.config)
+    def message(self, tensor: NamedShape, /) -> Message:  # noqa: ARG002 - the same for all
+        """Return the placeholder that Horovod sums for a tensor."""
+        return word_sum(1)
 
     def pattern(self, tensors: Sequence[NamedShape], workers: int) -> Pattern:
-        """One message a tensor; raises UserError where the width cannot carry the workers."""
-        check_width(self.options.wire_bits, workers, self.options.exchange)
-        return super().pattern(tensors, workers)
+        """Return a placeholder a tensor and the buckets' own sums; UserError where a width cannot carry the workers."""
+        check_widths(self.options.config, workers)
+        placeholders = super().pattern(tensors, workers)
+        buckets = bucketed(tensors, workers, self.options.config)
+        return replace(placeholders, exchanges=(*placeholders.exchanges, *buckets.exchanges))
 
-    def make_compression(self, model: nn.Module, /) -> tuple[Compression, Any]:
+    def make_compression(self, model: nn.Module, link: MeteredCollectives, /) -> tuple[Compression, Any]:
         """Bind a GQ compression to `model`; it divides by the number of workers itself, hence Sum."""
-        check_width(self.options.wire_bits, hvd.size(), self.options.exchange)
-        self.gq = GQ(self.options.config).bind(model)
+        check_widths(self.options.config, link.workers)
+        self.gq = GQ(self.options.config, collectives=link).bind(model)
         return self.gq, hvd.Sum
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        """Return GQ's groups, with which gradients travel in buckets."""
+        return self.gq.groups
 
     def state_dict(self) -> dict[str, Any]:
         """Return residuals and scales of every parameter."""
@@ -70,8 +77,8 @@ class BucketedGq(BucketedStrategy):
     """Sums packed integers, bucket by bucket."""
 
     def settings(self) -> tuple[GQConfig, dict[str, Any]]:
-        """Return the settings of GQ; the mode is the synchronous one, with a bucket a tensor for the path `stock`."""
-        return self.options.config, {"bucket_bytes": 4} if self.options.path == "stock" else {}
+        """Return the settings of GQ; the mode is the synchronous one."""
+        return self.options.config, {}
 
 
 @STRATEGIES.register("gq")

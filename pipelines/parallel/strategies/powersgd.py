@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn.functional import linear
 
 from pipelines.config import whole
 from pipelines.config.validate import MOST_SEED, MOST_WIDTH
@@ -57,7 +58,7 @@ class Powersgd(FlatStrategy):
     the last step's (warm start). A column that has become zero, after a zero gradient or one of lower rank than Q,
     would stay zero for ever (M 0 = 0); it is drawn anew for the next step. The small tensors travel in one fp32
     message of their own. The workers must compute alike: each orthogonalizes by itself, and replicas on unlike
-    processors could differ in the last bit.
+    processors could differ in the last bit. Q lies transposed, so that both products read M row by row.
     """
 
     Options = PowersgdOptions
@@ -83,14 +84,14 @@ class Powersgd(FlatStrategy):
         rank = self.options.rank
         sizes = [(shape[0], shape.numel() // shape[0]) for shape in gradients.shapes]
         ranks = [min(rank, *size) for size in sizes]
-        self.matrices = [
-            tensor.view(size)
-            for tensor, size in zip(split(gradients.large, gradients.shapes), sizes, strict=True)
-        ]
         device = gradients.large.device
         self.residual = torch.zeros_like(gradients.large)
+        self.totals, self.results = (
+            [part.view(size) for part, size in zip(split(flat, gradients.shapes), sizes, strict=True)]
+            for flat in (self.residual, gradients.large)
+        )
         p_shapes = [torch.Size((rows, r)) for (rows, _), r in zip(sizes, ranks, strict=True)]
-        q_shapes = [torch.Size((columns, r)) for (_, columns), r in zip(sizes, ranks, strict=True)]
+        q_shapes = [torch.Size((r, columns)) for (_, columns), r in zip(sizes, ranks, strict=True)]
         self.p = torch.zeros(sum(shape.numel() for shape in p_shapes), device=device)
         self.step = torch.zeros(1, dtype=torch.int64)
         self.q = torch.zeros(sum(shape.numel() for shape in q_shapes), device=device)
@@ -102,20 +103,19 @@ class Powersgd(FlatStrategy):
         gradients, workers = self.gradients, self.link.workers
         small = self.link.start_sum(gradients.small, "small")
         with self.meter.encoding():
-            gradients.large.add_(self.residual)
-            self.residual.copy_(gradients.large)
-            for matrix, p, q in zip(self.matrices, self.ps, self.qs, strict=True):
-                torch.mm(matrix, q, out=p)
+            self.residual.add_(gradients.large)
+            for total, p, q in zip(self.totals, self.ps, self.qs, strict=True):
+                p.copy_(linear(total, q))
         self.link.start_sum(self.p, "p").wait()
         with self.meter.encoding():
             complete = self._orthonormalize()
-            for matrix, p, q in zip(self.matrices, self.ps, self.qs, strict=True):
-                torch.mm(matrix.T, p, out=q)
+            for total, p, q in zip(self.totals, self.ps, self.qs, strict=True):
+                torch.mm(p.T, total, out=q)
         self.link.start_sum(self.q, "q").wait()
         with self.meter.decoding():
             self.q.div_(workers)
-            for matrix, p, q in zip(self.matrices, self.ps, self.qs, strict=True):
-                torch.mm(p, q.T, out=matrix)
+            for result, p, q in zip(self.results, self.ps, self.qs, strict=True):
+                torch.mm(p, q, out=result)
             self.residual.sub_(gradients.large)
             self.step += 1
             if not complete:
@@ -141,7 +141,7 @@ class Powersgd(FlatStrategy):
         fresh = torch.empty_like(self.q)
         self._draw_into(fresh)
         for q, drawn in zip(self.qs, split(fresh, [q.shape for q in self.qs]), strict=True):
-            q.copy_(torch.where(q.any(dim=0), q, drawn))
+            q.copy_(torch.where(q.any(dim=1, keepdim=True), q, drawn))
 
     def _draw_into(self, target: torch.Tensor) -> None:
         """Fill `target` with normal values that depend on the seed and the step alone."""
@@ -160,4 +160,4 @@ class Powersgd(FlatStrategy):
     def _tensors(self) -> dict[str, torch.Tensor]:
         if self.link.workers == 1:
             return {}
-        return {"residual": self.residual, "q": self.q, "step": self.step}
+        return {"residual": self.residual, "q_rows": self.q, "step": self.step}

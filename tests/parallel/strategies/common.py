@@ -17,11 +17,21 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     # A thousandth of 20,000 values teaches nothing in so few steps.
     "topk": {"density": 0.05},
     "dgc": {"density": 0.05, "warmup_steps": 8},
+    "randomk": {"density": 0.05},
+    # At a rate of 0.01 a value moves by 0.001 a step.
+    "signum": {"magnitude": 0.1},
     # The choice must be made before the snapshot, or a resumed run would make it anew.
-    "auto": {"wire_bits": [4], "measured_steps": 1, "trial_rounds": 1, "trial_steps": 1, "trial_seconds": 0},
+    "auto": {
+        "wire_bits": [4],
+        "factor_ranks": [],
+        "measured_steps": 1,
+        "trial_rounds": 1,
+        "trial_steps": 1,
+        "trial_seconds": 0,
+    },
 }
 BATCH_SIZE = 32
-SNAPSHOT_STEP = 16
+SNAPSHOT_STEP = 32
 """Step after which a run is saved; a multiple of every averaging interval."""
 NUM_STEPS = 40
 

@@ -32,23 +32,52 @@ def aligned(num_bytes: int) -> int:
     return ceil(num_bytes / 4) * 4
 
 
-def gq(shapes: Shapes, entry: dict[str, Any]) -> int:
-    """Rows of 128 values, whole planes; eight header lanes a tensor; docs/horovod_gq.md, wire format."""
-    small, large = split(shapes)
-    width = entry["wire_bits"]
+def packed(sizes: list[int], width: int, row: int, exchange: str, group: int | None = None) -> int:
+    """Payload of one bucket of GQ: whole planes of rows; docs/horovod_gq.md, wire format."""
     planes = {2: 4, 4: 2, 8: 1, 16: 2}[width]
-    rows = [ceil(count / 128) for count in large]
-    if entry["exchange"] == "scatter_reduce_allgather":
-        # Two messages: N chunks and one. A byte of scale for each tensor in each chunk (the model is one bucket).
-        total = ceil(sum(rows) / (planes * WORKERS)) * planes * WORKERS
-        chunk = total // WORKERS * 128 * width // 8 + aligned(len(large))
-        return 4 * small + CANARY + (WORKERS + 1) * chunk
-    if entry.get("path") == "stock":
-        padded, canary = sum(ceil(count / planes) * planes for count in rows), 0
-    else:
-        padded, canary = ceil(sum(rows) / planes) * planes, CANARY
-    header = 8 * max(4, width) // 8
-    return 4 * small + canary + padded * 128 * width // 8 + len(large) * header
+    rows = sum(ceil(size / row) for size in sizes)
+    scales = sum(ceil(size / group) if group else 1 for size in sizes)
+    if exchange == "allreduce":
+        # Eight header lanes a scale.
+        return ceil(rows / planes) * planes * row * width // 8 + scales * 8 * max(4, width) // 8
+    # Two messages: N chunks and one. A byte for each scale in the chunk that has most.
+    total = ceil(rows / (planes * WORKERS)) * planes * WORKERS
+    owners = [number for number, size in enumerate(sizes) for _ in range(ceil(size / row))]
+    owners += [len(sizes) - 1] * (total - rows)
+    assert group is None
+    halves = (owners[: total // WORKERS], owners[total // WORKERS :])
+    chunk = total // WORKERS * row * width // 8 + aligned(max(len(set(half)) for half in halves))
+    return (WORKERS + 1) * chunk
+
+
+def small_gq(shapes: Shapes, entry: dict[str, Any]) -> int:
+    """The bucket of small tensors, in the order of the gradients: fp32 and a canary, or rows of 16 values."""
+    width = entry.get("small_bits", 32)
+    if width == 32:
+        return 4 * split(shapes)[0] + CANARY
+    small = [numel(shape) for shape in reversed(shapes) if len(shape) <= 1 or numel(shape) < 1024]
+    return packed(small, width, 16, entry["exchange"], entry.get("scale_group"))
+
+
+def gq(shapes: Shapes, entry: dict[str, Any]) -> int:
+    """Rows of 128 values; the model is one bucket of each kind. Behind Horovod's optimizer placeholders come on top."""
+    large = split(shapes)[1][::-1]
+    words = packed(large, entry["wire_bits"], 128, entry["exchange"], entry.get("scale_group"))
+    placeholders = 4 * len(shapes) if entry.get("path") == "stock" else 0
+    return small_gq(shapes, entry) + words + placeholders
+
+
+def gq_lowrank(shapes: Shapes, entry: dict[str, Any]) -> int:
+    """Columns of P and of Q in rows of 16 values; here they save bytes for every large tensor."""
+    lengths: tuple[list[int], list[int]] = ([], [])
+    for shape in reversed(shapes):
+        if len(shape) > 1 and numel(shape) >= 1024:
+            for side, length in enumerate((shape[0], numel(shape) // shape[0])):
+                lengths[side].extend(
+                    [length] * min(entry["factor_rank"], *shape[:1], numel(shape) // shape[0])
+                )
+    factors = sum(packed(columns, entry["factor_bits"], 16, entry["exchange"]) for columns in lengths)
+    return small_gq(shapes, entry) + factors
 
 
 def powersgd(shapes: Shapes, entry: dict[str, Any]) -> int:
@@ -67,9 +96,20 @@ def qsgd(shapes: Shapes, entry: dict[str, Any]) -> int:
     return small_bytes(shapes) + aligned(4 * norms + ceil(total / 2))
 
 
+def signs(shapes: Shapes, entry: dict[str, Any]) -> int:
+    large = split(shapes)[1]
+    return small_bytes(shapes) + aligned(4 * len(large) + ceil(sum(large) / 8))
+
+
 def terngrad(shapes: Shapes, entry: dict[str, Any]) -> int:
     large = split(shapes)[1]
     return small_bytes(shapes) + 4 * len(large) + aligned(ceil(sum(large) / 4))
+
+
+def threshold(shapes: Shapes, entry: dict[str, Any]) -> int:
+    """Of as many entries as the test reports: the gradients decide; and a number of 8 bytes before the message."""
+    assert entry["entries"] % 64 == 0
+    return small_bytes(shapes) + 8 + 8 * entry["entries"]
 
 
 def auto(shapes: Shapes, entry: dict[str, Any]) -> int:
@@ -89,14 +129,21 @@ EXPECTED: dict[str, Callable[[Shapes, dict[str, Any]], int]] = {
     "gq": gq,
     "gq_layerwise": gq,
     "gq_interval": gq,
+    "gq_lowrank": gq_lowrank,
     "ssp": lambda shapes, entry: 4 * (sum(map(numel, shapes)) + 1),
     "powersgd": powersgd,
     "topk": lambda shapes, entry: small_bytes(shapes) + 8 * ceil(entry["density"] * sum(split(shapes)[1])),
     "terngrad": terngrad,
     "qsgd": qsgd,
-    "signsgd": lambda shapes, entry: (
-        small_bytes(shapes) + aligned(4 * len(split(shapes)[1]) + ceil(sum(split(shapes)[1]) / 8))
+    "signsgd": signs,
+    "efsignsgd": signs,
+    "signum": lambda shapes, entry: small_bytes(shapes) + aligned(ceil(sum(split(shapes)[1]) / 8)),
+    "onebit": lambda shapes, entry: (
+        small_bytes(shapes) + aligned(8 * len(split(shapes)[1]) + ceil(sum(split(shapes)[1]) / 8))
     ),
+    "natural": lambda shapes, entry: small_bytes(shapes) + aligned(sum(split(shapes)[1])),
+    "threshold": threshold,
+    "randomk": lambda shapes, entry: small_bytes(shapes) + 4 * ceil(entry["density"] * sum(split(shapes)[1])),
     "dgc": lambda shapes, entry: (
         small_bytes(shapes) + 8 * sum(ceil(entry["density"] * count) for count in split(shapes)[1])
     ),

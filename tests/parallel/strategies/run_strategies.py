@@ -43,13 +43,15 @@ class Counter:
             (hvd, "allgather_async"),
             (hvd, "alltoall_async"),
             (horovod.torch.optimizer, "allreduce_async_"),
+            (horovod.torch.optimizer, "grouped_allreduce_async_"),
         ):
             setattr(module, name, self.wrap(getattr(module, name)))
 
     def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            self.num_bytes += tensor.numel() * tensor.element_size()
-            return function(tensor, *args, **kwargs)
+        def counted(given: Any, *args: Any, **kwargs: Any) -> Any:
+            tensors = [given] if isinstance(given, torch.Tensor) else given
+            self.num_bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            return function(given, *args, **kwargs)
 
         return counted
 
@@ -112,6 +114,7 @@ class Run:
             "digests": self.digests,
             "reported": hvd.allgather_object(self.reported),
             "counted": hvd.allgather_object(self.counted),
+            "entries": getattr(self.strategy, "num_entries", None),
             "choices": hvd.allgather_object(getattr(self.strategy, "choices", [])),
             "negative_costs": sum(hvd.allgather_object(self.negative_costs)),
         }

@@ -9,7 +9,7 @@ import pytest
 from pipelines.parallel.strategies import STRATEGIES
 from tests.imports import ROOT
 from tests.parallel.launch import horovodrun
-from tests.parallel.strategies.common import NUM_STEPS, SNAPSHOT_STEP, make_model, methods
+from tests.parallel.strategies.common import NUM_STEPS, SNAPSHOT_STEP, build, make_model, methods
 from tests.parallel.strategies.expected import EXPECTED, WORKERS
 
 METHODS = methods()
@@ -68,9 +68,20 @@ def test_reported_bytes_are_the_expected_payload(results: dict[str, Any], method
     choices = results[method]["straight"]["choices"][0]
     if choices:
         entry = {**entry, "choice": choices[0]}
+    entry = {**entry, "entries": results[method]["straight"]["entries"]}
     expected = EXPECTED[entry["strategy"]](shapes, entry)
     for rank in range(WORKERS):
         assert results[method]["straight"]["reported"][rank][-1] == expected
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in ("auto", "threshold")])
+def test_the_pattern_has_the_expected_payload(method: str) -> None:
+    entry = METHODS[method]
+    named = [(name, tuple(p.shape)) for name, p in make_model(0).named_parameters()]
+    pattern = build(entry).pattern(named, WORKERS)
+    expected = EXPECTED[entry["strategy"]]([shape for _, shape in named], entry)
+    # An exchange every few steps is a mean there, and a whole one in the step that makes it here.
+    assert pattern.wire_bytes() * pattern.interval == expected
 
 
 @pytest.mark.parametrize("method", METHODS)

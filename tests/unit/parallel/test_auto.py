@@ -9,8 +9,10 @@ import torch
 
 from horovod_gq import GQConfig
 from horovod_gq.exchange import QuantizedExchange
-from pipelines.parallel.formats import pool
-from pipelines.parallel.formats.costs import Cost, agree, choose, fit, measure
+from horovod_gq.timing import Timings
+from pipelines.parallel.formats import forms, probe
+from pipelines.parallel.formats.costs import Cost, agree, choose, fit, measure, worth_trying
+from pipelines.parallel.formats.guard import GUARD_STEPS
 from pipelines.parallel.formats.trial import FIRST_SETTLING, Trial
 from pipelines.parallel.strategies import auto
 from pipelines.parallel.strategies.auto import Auto
@@ -18,11 +20,21 @@ from pipelines.parallel.strategy import Channel
 from pipelines.parallel.virtual_cluster import run_workers
 from tests.unit.parallel.compressors import Tensors, build, gradients
 
-OPTIONS = {"wire_bits": [4, 8], "measured_steps": 2, "trial_rounds": 1, "trial_steps": 1, "trial_seconds": 0}
-NUM_STEPS = 24
-SETTLED = 2 + 4 * (FIRST_SETTLING + 1)
-"""Two measured steps, and one timed step of each of the four plans."""
-FORMATS = ["none", "fp16", "gq8", "gq4"]
+OPTIONS = {
+    "wire_bits": [4, 8],
+    "factor_ranks": [2],
+    "max_error": 1.0,
+    "measured_steps": 2,
+    "trial_rounds": 1,
+    "trial_steps": 1,
+    "trial_seconds": 0,
+}
+FORMATS = ["none", "fp16", "gq8", "gq4", "rank2"]
+GUARDED = 2 + 3 * GUARD_STEPS
+"""Two measured steps, then those that show the errors of three lossy formats."""
+SETTLED = GUARDED + len(FORMATS) * (FIRST_SETTLING + 1)
+"""And one timed step of each plan."""
+NUM_STEPS = SETTLED + 6
 COSTS = {
     "none": Cost(1e-3, 8e-9),
     "fp16": Cost(2e-3, 4e-9),
@@ -37,7 +49,7 @@ COSTS = {
     [(200_000, "none"), (500_000, "fp16"), (1_100_000, "gq4")],
 )
 def test_the_cheapest_format_is_chosen(num_values: int, expected: str) -> None:
-    assert choose(COSTS, FORMATS, num_values) == expected
+    assert choose(COSTS, list(COSTS), num_values) == expected
 
 
 def test_of_equal_formats_the_least_lossy_is_chosen() -> None:
@@ -58,13 +70,30 @@ Run = tuple[Auto, list[torch.Tensor]]
 @pytest.fixture(autouse=True)
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """No compilation: that is tested with the plugin."""
-    monkeypatch.setattr(pool, "GQConfig", partial(GQConfig, compile_kernels=False))
+    monkeypatch.setattr(forms, "GQConfig", partial(GQConfig, compile_kernels=False))
+
+
+def test_formats_that_cannot_win_whatever_hides_are_not_tried() -> None:
+    # By hand for two buckets of a million values and 10 ms of computing, in ms; at the longest none 28, the others 22.
+    sizes, free = [1_000_000, 1_000_000], dict.fromkeys(FORMATS, Cost(0.0, 0.0))
+    assert worth_trying(COSTS, free, sizes, 0.010) == list(COSTS)
+    # A tenth of the speed: 172, 94, 76 and 40 at the longest, 50 is allowed; the link alone takes 160, 80, 60 and 20.
+    slow = {name: Cost(cost.fixed_seconds, 10 * cost.seconds_per_value) for name, cost in COSTS.items()}
+    assert worth_trying(slow, free, sizes, 0.010) == ["gq4"]
+    # A codec of 30 ns a value hides behind nothing: 70 where 50 (gq4's 40) is the longest allowed.
+    codecs = {**free, "gq8": Cost(0.0, 30e-9)}
+    assert worth_trying({**slow, "gq8": Cost(0.0, 31e-9)}, codecs, sizes, 0.010) == ["gq4"]
 
 
 def let_win(monkeypatch: pytest.MonkeyPatch, winner: str) -> None:
-    """Make single exchanges cheapest in gq4, and training steps shortest where large buckets travel as `winner`."""
+    """Make single exchanges cheapest in gq8, and training steps shortest where large buckets travel as `winner`.
+
+    They differ so little that no format is left out beforehand.
+    """
     monkeypatch.setattr(
-        auto, "measure", lambda exchange, *_: 1.0 if isinstance(exchange, QuantizedExchange) else 2.0
+        probe,
+        "measure",
+        lambda exchange, *_: (1.0 if isinstance(exchange, QuantizedExchange) else 1.1, 0.0),
     )
 
     class Told(Trial):
@@ -147,8 +176,22 @@ def test_a_format_for_each_bucket_is_a_plan_of_its_own(monkeypatch: pytest.Monke
     monkeypatch.setattr(auto.Auto, "_cheapest", lambda *_: ["gq8", "gq4"])
     strategy = run()[0][0]
     # As lossy as its lossiest bucket, and less lossy than that format everywhere.
-    large = [["none", "none"], ["none", "fp16"], ["none", "gq8"], ["gq8", "gq4"], ["none", "gq4"]]
-    assert strategy.plans == large
+    uniform = [["none", chosen] for chosen in FORMATS]
+    assert strategy.plans == [*uniform[:3], ["gq8", "gq4"], *uniform[3:]]
+
+
+def test_a_format_that_delivers_too_little_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random gradients have no low rank: two columns keep a part of them only, and the fastest plan is out."""
+    let_win(monkeypatch, "gq4")
+    monkeypatch.setitem(OPTIONS, "max_error", 0.4)
+    strategy = run()[0][0]
+    assert strategy.guard is not None
+    errors = strategy.guard.errors
+    assert errors["gq8"] < errors["gq4"] < 0.4 < errors["rank2"] < 1.0
+    assert strategy.plans == [["none", chosen] for chosen in FORMATS if chosen != "rank2"]
+    monkeypatch.setitem(OPTIONS, "max_error", 1e-6)
+    strategy = run()[0][0]
+    assert strategy.plans == [["none", "none"], ["none", "fp16"]]
 
 
 @pytest.mark.parametrize("winner", ["none", "gq4"])
@@ -210,11 +253,12 @@ def test_a_run_resumed_in_the_trial_begins_it_anew(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_width_that_sums_cannot_carry_takes_the_other_exchange() -> None:
-    def work(collectives: Any) -> dict[int, str]:
-        return {bits: config.exchange for bits, config in attach(collectives)[1].configs.items()}
+    def work(collectives: Any) -> dict[str, str]:
+        return {chosen: config.exchange for chosen, config in attach(collectives)[1].configs.items()}
 
-    assert run_workers(2, work)[0] == {4: "allreduce", 8: "allreduce"}
-    assert run_workers(8, work)[0] == {4: "scatter_reduce_allgather", 8: "allreduce"}
+    assert run_workers(2, work)[0] == {"gq4": "allreduce", "gq8": "allreduce", "rank2": "allreduce"}
+    scattered = {"gq4": "scatter_reduce_allgather", "gq8": "allreduce", "rank2": "allreduce"}
+    assert run_workers(8, work)[0] == scattered
 
 
 class SlowExchange:
@@ -235,7 +279,9 @@ class SlowExchange:
 
 def test_the_time_is_that_of_start_and_finish() -> None:
     exchange: Any = SlowExchange()
-    assert measure(exchange, [torch.ones(1000)], torch.device("cpu")) >= 0.005
+    seconds, codec = measure(exchange, [torch.ones(1000)], torch.device("cpu"), Timings(enabled=True))
+    assert seconds >= 0.005
+    assert codec == 0.0
 
 
 def test_the_workers_agree_on_the_mean() -> None:

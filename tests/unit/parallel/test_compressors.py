@@ -49,6 +49,112 @@ def test_signsgd_is_the_reference() -> None:
     assert_close(exchange("signsgd", {}, given), expected, 11 + STEPS + WORKERS)
 
 
+@pytest.mark.parametrize(
+    ("name", "compress"), [("efsignsgd", references.scaled_signs), ("onebit", references.two_means)]
+)
+def test_one_bit_with_feedback_is_the_reference(name: str, compress: Any) -> None:
+    given = gradients(STEPS, WORKERS)
+    expected = references.feedback_steps(vectors(given), lambda values, _: compress(values, list(LARGE)))
+    # Means as with signSGD; 1-bit SGD's are those of parts, so that rounding errors may be twice as large.
+    assert_close(exchange(name, {}, given), expected, 2 * (11 + STEPS + WORKERS))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 2.0])
+def test_threshold_is_the_reference(threshold: float) -> None:
+    given = gradients(STEPS, WORKERS)
+    expected = references.feedback_steps(
+        vectors(given), lambda values, _: np.where(np.abs(values) >= threshold, values, 0.0)
+    )
+    assert sum(np.count_nonzero(step) for step in expected) < STEPS * sum(LARGE) or threshold == 0.0
+    options = {"threshold": threshold, "expected_density": 0.1}
+    assert_close(exchange("threshold", options, given), expected, STEPS + WORKERS + 1)
+
+
+def test_threshold_messages_are_as_long_as_the_longest_needs() -> None:
+    given = gradients(2, 2)
+    sizes: list[set[int]] = [set(), set()]
+    counts = [[int((abs(flat(rank)) >= 1.0).sum()) for rank in given[0]]]
+
+    def inspect(strategy: Any, rank: int) -> None:
+        sizes[rank].add(strategy.num_entries)
+
+    exchange("threshold", {"threshold": 1.0, "expected_density": 0.1}, given[:1], inspect=inspect)
+    assert sizes == [{-(-max(counts[0]) // 64) * 64}] * 2
+    assert counts[0][0] != counts[0][1]
+
+
+@pytest.mark.parametrize("density", [0.004, 0.3, 1.0])
+def test_randomk_sends_values_of_an_equal_part_each_and_feeds_the_rest_back(density: float) -> None:
+    given = gradients(STEPS, WORKERS)
+    found = exchange("randomk", {"density": density, "seed": 3}, given)
+    masks = [flat(tensors) != 0 for tensors in found]
+    count = math.ceil(density * sum(LARGE))
+    assert [int(mask.sum()) for mask in masks] == [count] * STEPS
+    assert density == 1.0 or any((masks[0] != mask).any() for mask in masks[1:])
+    bounds = np.ceil(np.arange(count + 1) * (sum(LARGE) / count)).astype(int)
+    for mask in masks:
+        assert (np.add.reduceat(mask.astype(int), bounds[:-1]) == 1).all(), "one of each part"
+    expected = references.feedback_steps(
+        vectors(given), lambda values, step: np.where(masks[step], values, 0.0)
+    )
+    assert_close(found, expected, STEPS + WORKERS + 1)
+
+
+def test_randomk_gives_every_value_its_chance() -> None:
+    steps, density = 400, 0.1
+    one = gradients(1, 2)[0]
+    hits = sum(
+        (flat(tensors) != 0).astype(int)
+        for tensors in exchange("randomk", {"density": density, "seed": 1}, [one] * steps)
+    )
+    # Parts have 9 or 10 values of the 10 that the density asks for; five standard deviations of a binomial.
+    spread = 5 * math.sqrt(steps * density * (1 - density))
+    assert np.abs(hits - steps * density).max() < spread + steps * (1 / 9 - 1 / 10)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_signum_is_the_reference(nesterov: bool) -> None:
+    given = gradients(STEPS, WORKERS)
+    found = exchange(
+        "signum",
+        {"magnitude": 0.25},
+        given,
+        make_optimizer=lambda model: torch.optim.SGD(
+            model.parameters(), lr=1.0, momentum=0.9, nesterov=nesterov
+        ),
+    )
+    expected = references.signum_steps(vectors(given), momentum=0.9, nesterov=nesterov, magnitude=0.25)
+    # A momentum within rounding of zero may fall on either side; here none does.
+    assert_close(found, expected, 0)
+
+
+def test_natural_compression_rounds_to_powers_of_two_without_bias() -> None:
+    draws = 400
+    one = gradients(1, 1)[0]
+    one.append([torch.zeros_like(tensor) for tensor in one[0]])
+    values = flat(one[0])
+    found = 2 * np.array([flat(tensors) for tensors in exchange("natural", {"seed": 3}, [one] * draws)])
+    mantissas, exponents = np.frexp(np.abs(found))
+    assert set(np.unique(mantissas)) == {0.5}
+    below = 2.0 ** np.floor(np.log2(np.abs(values)))
+    assert (np.abs(found) >= below).all()
+    assert (np.abs(found) <= 2 * below).all()
+    assert (np.sign(found) == np.sign(values)).all()
+    assert exponents.min() < -10
+    # A Bernoulli variable between neighbours: a deviation of at most half a gap; five of the mean's over all values.
+    scores = (found.mean(axis=0) - values) / (below / 2 / math.sqrt(draws))
+    assert np.abs(scores).max() < 5.0
+
+
+def test_natural_compression_keeps_what_a_byte_cannot_hold_in_range() -> None:
+    extremes = torch.zeros(40, 30)
+    extremes.view(-1)[:6] = torch.tensor([0.0, -0.0, 2.0**-126, -(2.0**-112), 2.0**16, -(2.0**40)])
+    given = [[[extremes, *(torch.zeros_like(t) for t in rank[1:])] for rank in gradients(1, 2)[0]]]
+    found = exchange("natural", {"seed": 0}, given)[0][0].view(-1)
+    assert found[:6].tolist() == [0.0, 0.0, 0.0, 0.0, 2.0**16, -(2.0**16)]
+    assert not found[6:].any()
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("clip_norm", [None, 5.0])
 def test_dgc_is_the_reference(nesterov: bool, clip_norm: float | None) -> None:
@@ -100,7 +206,7 @@ def test_powersgd_is_the_reference(rank: int) -> None:
     sizes = [(shape[0], math.prod(shape[1:])) for shape in SHAPES[:2]]
     draws = torch.randn(sum(m * rank for _, m in sizes), generator=torch.Generator().manual_seed(5)).double()
     queries = [
-        q.view(m, rank).numpy()
+        q.view(rank, m).T.numpy()
         for (_, m), q in zip(sizes, draws.split([m * rank for _, m in sizes]), strict=True)
     ]
     matrices = [

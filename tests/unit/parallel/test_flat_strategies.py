@@ -18,6 +18,12 @@ from tests.unit.parallel.compressors import SHAPES, Tensors, build, exchange, gr
 OPTIONS: dict[str, dict[str, Any]] = {
     "topk": {"density": 0.05},
     "signsgd": {},
+    "efsignsgd": {},
+    "signum": {"magnitude": 0.5},
+    "onebit": {},
+    "natural": {"seed": 0},
+    "threshold": {"threshold": 0.5, "expected_density": 0.1},
+    "randomk": {"density": 0.05, "seed": 0},
     "dgc": {"density": 0.05, "warmup_steps": 0, "clip_norm": None, "sample_fraction": 1.0},
     "powersgd": {"rank": 2, "seed": 0},
     "terngrad": {"clip_sigmas": 2.5, "seed": 0},
@@ -38,7 +44,7 @@ def set_gradients(model: Tensors, tensors: list[torch.Tensor]) -> None:
         parameter.grad = gradient.clone()
 
 
-@pytest.mark.parametrize("name", ["topk", "signsgd"])
+@pytest.mark.parametrize("name", ["topk", "signsgd", "efsignsgd", "onebit"])
 def test_residual_is_exactly_what_was_not_sent(name: str) -> None:
     def work(collectives: Any) -> None:
         _, strategy, _ = attached(name, collectives)
@@ -205,7 +211,11 @@ def test_a_state_of_another_model_is_refused(name: str) -> None:
         other = Tensors(((64, 32), (8,)))
         foreign = build(name, **OPTIONS[name])
         foreign.attach(other, torch.optim.SGD(other.parameters(), lr=1.0), Channel(collectives=collectives))
-        if name in ("terngrad", "qsgd"):  # a generator fits every model; a state without it does not
+        if name in (
+            "terngrad",
+            "qsgd",
+            "natural",
+        ):  # a generator fits every model; a state without it does not
             state = {}
         with pytest.raises(ValueError, match=r"the state'?s? "):
             foreign.load_state_dict(state)

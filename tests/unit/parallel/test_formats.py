@@ -1,19 +1,26 @@
 """The exchanges that wait while a bucket travels in another format."""
 
+import pytest
 import torch
 
 from horovod_gq import GQConfig
 from horovod_gq.collectives import Collectives
 from horovod_gq.timing import Timings
+from pipelines.parallel.formats import guard
+from pipelines.parallel.formats.forms import configs_of, format_names
+from pipelines.parallel.formats.guard import GUARD_STEPS, Guard
 from pipelines.parallel.formats.pool import FormatPool, Group
 from pipelines.parallel.virtual_cluster import run_workers
 
-CONFIGS = {4: GQConfig(wire_bits=4, compile_kernels=False)}
+CONFIGS = {
+    "gq4": GQConfig(wire_bits=4, compile_kernels=False),
+    "rank2": GQConfig(form="lowrank", factor_rank=2, factor_bits=8, compile_kernels=False),
+}
 
 
 def make_pool(link: Collectives) -> FormatPool:
     parameter = torch.nn.Parameter(torch.zeros(64, 64))
-    group = Group(["weight"], [parameter], ["none", "fp16", "gq4"], parameter.numel())
+    group = Group(["weight"], [parameter], ["none", "fp16", "gq4", "rank2"], parameter.numel())
     return FormatPool([group], CONFIGS, link, Timings())
 
 
@@ -45,6 +52,50 @@ def test_an_exchange_waits_with_its_residual_until_it_is_freed() -> None:
 
 def test_the_wire_width_of_a_format() -> None:
     def work(link: Collectives) -> list[int]:
-        return [make_pool(link).buckets([chosen])[0].wire_bits for chosen in ("none", "fp16", "gq4")]
+        return [make_pool(link).buckets([chosen])[0].wire_bits for chosen in ("none", "fp16", "gq4", "rank2")]
 
-    assert run_workers(2, work) == [[32, 32, 4]] * 2
+    assert run_workers(2, work) == [[32, 32, 4, 8]] * 2
+
+
+def make_guard(stride: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Guard, torch.nn.Parameter]:
+    monkeypatch.setattr(guard, "SAMPLED_VALUES", 64 * 64 // stride)
+    parameter = torch.nn.Parameter(torch.zeros(64, 64))
+    group = Group(["weight"], [parameter], ["gq4", "rank2"], parameter.numel())
+    return Guard(["gq4", "rank2"], [group], max_error=0.25), parameter
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_the_guard_measures_what_has_not_been_delivered(monkeypatch: pytest.MonkeyPatch, stride: int) -> None:
+    def work(link: Collectives) -> dict[str, float]:
+        measured, parameter = make_guard(stride, monkeypatch)
+        draws = torch.Generator().manual_seed(0)
+        for missing in (0.2, 0.5):
+            total = torch.randn(64, 64, generator=draws)
+            parameter.grad = total * (1 - missing) / GUARD_STEPS
+            assert [measured.record() for _ in range(GUARD_STEPS)] == [False] * (GUARD_STEPS - 1) + [True]
+            # What one rank has sent too much the other one has not sent: the mean counts.
+            measured.judge({"weight": total * (missing + (-1) ** link.rank)}, link)
+        assert measured.current is None
+        assert [measured.allows(name) for name in ("none", "gq4", "rank2")] == [True, True, False]
+        return measured.errors
+
+    for errors in run_workers(2, work):
+        # Sums of 16 equal numbers in fp32, and the norms' rounding.
+        assert errors == pytest.approx({"gq4": 0.2, "rank2": 0.5}, rel=1e-5)
+
+
+def test_the_guard_has_no_error_for_gradients_of_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(link: Collectives) -> float:
+        measured, _ = make_guard(1, monkeypatch)
+        for _ in range(GUARD_STEPS):
+            measured.record()
+        measured.judge({"weight": torch.zeros(64, 64)}, link)
+        return measured.errors["gq4"]
+
+    assert run_workers(2, work) == [0.0, 0.0]
+
+
+def test_factors_are_wider_where_many_workers_leave_too_few_levels() -> None:
+    found = {n: configs_of([4], [2], n)["rank2"].factor_bits for n in (2, 18, 19, 64)}
+    assert found == {2: 8, 18: 8, 19: 16, 64: 16}
+    assert format_names([4, 16], [1, 4]) == ["none", "fp16", "gq16", "gq4", "rank4", "rank1"]

@@ -8,7 +8,7 @@ from pipelines.config import load_section
 from pipelines.errors import UserError
 from pipelines.parallel import DistributedConfig
 from pipelines.parallel.run import progress
-from pipelines.parallel.strategies import STRATEGIES, build_strategy
+from pipelines.parallel.strategies import STRATEGIES, build_strategy, strategy_of
 from tests.imports import ROOT
 
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -89,6 +89,24 @@ def test_a_wrong_parameter_is_named(tmp_path: Path, old: str, new: str, expected
         ),
         ("ssp", "staleness: 2", "staleness: 0", "methods.ssp.staleness: 0 is not allowed"),
         (
+            "gq4_small8",
+            "small_bits: 8 }",
+            "small_bits: 4 }",
+            "methods.gq4_small8.small_bits: 4 is not allowed; allowed: 8, 16, 32",
+        ),
+        (
+            "gq4_fine",
+            "scale_group: 1024",
+            "scale_group: 1000",
+            "methods.gq4_fine.scale_group: 1000 is not allowed; allowed: null or a multiple of 128",
+        ),
+        (
+            "gq_lowrank",
+            "gq_lowrank, wire_bits: 4, factor_rank: 2, factor_bits: 8, exchange: allreduce",
+            "gq_lowrank, wire_bits: 4, factor_rank: 65, factor_bits: 8, exchange: allreduce",
+            "methods.gq_lowrank.factor_rank: 65 is not allowed; allowed: a whole number of at least 1, at most 64",
+        ),
+        (
             "powersgd",
             "rank: 2",
             "rank: 0",
@@ -125,7 +143,7 @@ def test_a_wrong_parameter_is_named(tmp_path: Path, old: str, new: str, expected
             "sdp",
             "strategy: sdp }",
             "strategy: bsp }",
-            "'bsp' is no known parallel strategy; known: auto, dgc, gq, gq_interval, gq_layerwise, powersgd,",
+            "'bsp' is no known parallel strategy; known: auto, dgc, ",
         ),
         ("sdp", "strategy: sdp }", "wire_bits: 4 }", "methods.sdp.strategy: this key is missing"),
         ("sdp", "strategy: sdp }", "strategy: sdp, a: 1 }", "methods.sdp.a: unknown key (value 1)"),
@@ -136,6 +154,16 @@ def test_a_wrong_method_is_named(tmp_path: Path, method: str, old: str, new: str
         build_strategy(method, edited(tmp_path, old, new))
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_width_that_cannot_carry_the_workers_is_named() -> None:
+    lowrank = {"strategy": "gq_lowrank", "wire_bits": 16, "factor_rank": 2, "exchange": "allreduce"}
+    for extra, key in (({"small_bits": 8, "factor_bits": 16}, "small"), ({"factor_bits": 8}, "factor")):
+        strategy = strategy_of({**lowrank, **extra}, "methods.lowrank")
+        with pytest.raises(
+            UserError, match=rf"^methods\.\*\.{key}_bits: {key}_bits=8 cannot carry the sum of 200"
+        ):
+            strategy.pattern([("weight", (64, 64))], 200)
 
 
 def test_every_module_of_the_strategies_registers_one() -> None:

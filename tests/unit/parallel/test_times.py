@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
+from pipelines.parallel.metering import metered
 from pipelines.parallel.metering.step_times import (
     StepTimes,
     as_array,
@@ -53,3 +55,14 @@ def test_windows_of_one_step_are_the_steps() -> None:
 @pytest.mark.parametrize("values", [[], [1.0]])
 def test_a_single_value_has_no_spread(values: list[float]) -> None:
     assert interquartile_range(values) == 0.0
+
+
+def test_nested_clocks_share_out_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting inside a decompression inside a wait, as with buckets behind the stock optimizer: each second once."""
+    ticks = iter([0.0, 1.0, 3.0, 7.0, 8.0, 10.0])
+    monkeypatch.setattr(metered, "seconds_now", lambda device: next(ticks))
+    meter = metered.CostMeter(torch.device("cpu"))
+    with meter.waiting(), meter.decoding(), meter.waiting():
+        pass
+    cost = meter.take()
+    assert (cost.encode_seconds, cost.decode_seconds, cost.communication_seconds) == (0.0, 3.0, 7.0)

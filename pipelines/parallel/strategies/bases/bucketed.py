@@ -8,20 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from horovod_gq import DistributedOptimizer, GQConfig, num_levels
+from horovod_gq import DistributedOptimizer, GQConfig
 from horovod_gq.buckets import DEFAULT_BUCKET_BYTES
-from pipelines.errors import UserError
+from pipelines.parallel.formats.widths import check_widths
 from pipelines.parallel.metering.metered import CostMeter, StepCost
 from pipelines.parallel.patterns import Apply, NamedShape, Pattern, bucketed
 from pipelines.parallel.strategy import HOROVOD, Channel, Strategy
-
-
-def check_width(wire_bits: int, workers: int, exchange: str) -> None:
-    """Raise UserError in one line unless `wire_bits` carries the sum of so many workers."""
-    try:
-        num_levels(wire_bits, workers, exchange)
-    except ValueError as error:
-        raise UserError(f"methods.*.wire_bits: {error}") from None
 
 
 class BucketedStrategy(Strategy):
@@ -40,7 +32,7 @@ class BucketedStrategy(Strategy):
     def pattern(self, tensors: Sequence[NamedShape], workers: int) -> Pattern:
         """Buckets by width, in the mode of the fast path."""
         config, mode = self.settings()
-        check_width(config.wire_bits, workers, config.exchange)
+        check_widths(config, workers)
         return bucketed(
             tensors,
             workers,
@@ -57,7 +49,7 @@ class BucketedStrategy(Strategy):
         config, mode = self.settings()
         self.meter = CostMeter(next(model.parameters()).device)
         link = channel.metered(self.meter)
-        check_width(config.wire_bits, link.workers, config.exchange)
+        check_widths(config, link.workers)
         self.optimizer = DistributedOptimizer(optimizer, model, config, collectives=link, **mode)
         self.optimizer.timings.enabled = True
         self.meter.take()  # the ranks' agreement on the settings is no part of a step

@@ -9,7 +9,13 @@ import torch
 from torch import nn
 
 from horovod_gq.collectives import Collectives
-from pipelines.parallel.metering.metered import Compression, CostMeter, MeteredCompression, StepCost
+from pipelines.parallel.metering.metered import (
+    Compression,
+    CostMeter,
+    MeteredCollectives,
+    MeteredCompression,
+    StepCost,
+)
 from pipelines.parallel.patterns import Message, NamedShape, Pattern, per_tensor
 from pipelines.parallel.strategy import HOROVOD, Channel, Strategy
 from pipelines.training import check_gradients
@@ -30,17 +36,24 @@ class PerTensorStrategy(Strategy):
         return per_tensor(tensors, self.message)
 
     @abstractmethod
-    def make_compression(self, model: nn.Module, /) -> tuple[Compression, Any]:
-        """Return the compression for `model` and Horovod's reduce operation that goes with it."""
+    def make_compression(self, model: nn.Module, link: MeteredCollectives, /) -> tuple[Compression, Any]:
+        """Return the compression for `model` and Horovod's reduce operation that goes with it.
+
+        What the compression sends by itself, beside the sums of its messages, goes through `link`.
+        """
+
+    def groups(self) -> list[list[nn.Parameter]] | None:
+        """Return the parameters that Horovod sums together; None where each has a sum of its own."""
+        return None
 
     def attach(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, channel: Channel = HOROVOD
     ) -> torch.optim.Optimizer:
         """Wrap `optimizer` in Horovod's; from now on each backward pass starts the sums."""
-        compression, self.operation = self.make_compression(model)
-        workers = hvd.size() if channel.collectives is None else channel.collectives.workers
         self.meter = CostMeter(next(model.parameters()).device)
-        self.compression = MeteredCompression(compression, self.meter, workers)
+        link = channel.metered(self.meter)
+        compression, self.operation = self.make_compression(model, link)
+        self.compression = MeteredCompression(compression, self.meter, link.workers)
         self.model = model
         self.named = [(channel.scope + name, parameter) for name, parameter in model.named_parameters()]
         self.collectives = channel.collectives
@@ -48,7 +61,11 @@ class PerTensorStrategy(Strategy):
         self.optimizer: Any = optimizer
         if self.collectives is None:
             self.optimizer = hvd.DistributedOptimizer(
-                optimizer, named_parameters=self.named, compression=self.compression, op=self.operation
+                optimizer,
+                named_parameters=self.named,
+                compression=self.compression,
+                op=self.operation,
+                groups=self.groups(),
             )
         wrapped: torch.optim.Optimizer = self.optimizer
         return wrapped

@@ -140,6 +140,10 @@ def test_rivals_of_auto_are_what_it_may_choose_and_nearly_as_fast() -> None:
     del medians["auto"]
     assert rivals(medians, facts) == []
     assert rivals({"auto": 1.0, "topk": 1.0}, facts) == []
+    facts["rank2"] = {"strategy": "gq_lowrank", "wire_bits": 4, "factor_rank": 2}
+    assert rivals({"auto": 1.0, "rank2": 1.0}, facts) == []
+    facts["auto"]["factor_ranks"] = [1, 2]
+    assert rivals({"auto": 1.0, "rank2": 1.0}, facts) == ["auto", "rank2"]
 
 
 @pytest.mark.parametrize(
