@@ -5,7 +5,7 @@ Run: python -m benchmarks.explorer_grid    after a change of the calibration, th
 
 from pipelines.provenance import provenance
 from pipelines.report.grid import GRID
-from pipelines.speedup.compact import write_compact_json
+from pipelines.results.compact import write_compact_json
 from pipelines.speedup.grid import grid
 
 

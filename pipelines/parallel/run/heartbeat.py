@@ -30,7 +30,8 @@ _steps = 0
 def start() -> None:
     """Give signs of life from now on, where the launching stage asked for them by GQBENCH_HEARTBEAT=1.
 
-    Called by the main thread, again for every further job of the process. A worker whose output nobody takes any more has lost its launcher: it ends at once.
+    Called by the main thread, again for every further job of the process. A worker whose output nobody takes any more
+    has lost its launcher: it ends at once.
     """
     beats = any(thread.name == THREAD for thread in threading.enumerate())
     if os.environ.get(ENVIRONMENT) == "1" and not beats:

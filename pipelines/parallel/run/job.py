@@ -72,6 +72,11 @@ class Job(TrainingJob):
             learning_rate=linear_rate(self.recipe, num_workers * size),
         )
 
+    @property
+    def records_trace(self) -> bool:
+        """Whether rank 0 writes `trace_file` and `chrome_file`."""
+        return True
+
     def load_data(self) -> PreparedData:
         """Return the data that the workers train on."""
         return load_prepared(self.data_folder)

@@ -246,7 +246,8 @@ def _run(worker: Worker, tracker: Tracker) -> None:
         raise RuntimeError(f"{job.name}: the workers' parameters differ after a synchronous run")
     row = result_row(worker, identical)
     if worker.rank == 0:
-        write_traces(worker)
+        if job.records_trace:
+            write_traces(worker)
         write_json(job.result_file, row)
         write_csv(job.history_file, worker.history)
         tracker.log_history(worker.history)

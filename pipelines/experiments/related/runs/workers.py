@@ -27,6 +27,15 @@ from pipelines.tracking import TrackingConfig
 from pipelines.training import Objective
 
 WARMUP_STEPS = 2
+UNTRACED = {"trace_batch_size": 1, "trace_warmup_steps": 0, "trace_steps": 1}
+"""Of no effect: these runs record no trace."""
+WAITS = {
+    "silence_warning_seconds": 15,
+    "silence_error_seconds": 45,
+    "stall_warning_seconds": 60,
+    "stall_error_seconds": 1800,
+}
+"""As in the section `distributed`, which is no parameter of this pipeline."""
 KEPT = {
     "test_accuracy": "workers_test_accuracy",
     "wire_bytes_per_step": "workers_bytes_per_step",
@@ -63,6 +72,11 @@ class VariantJob(Job):
     def history_file(self) -> Path:
         """CSV file with a row per epoch."""
         return self.folder / f"{self.name}.csv"
+
+    @property
+    def records_trace(self) -> bool:
+        """Nobody simulates these runs."""
+        return False
 
     def load_data(self) -> PreparedData:
         """Return the images after the variant's transform."""
@@ -172,6 +186,8 @@ def _job_of(job: RelatedJob, training: VariantTraining) -> VariantJob:
         warmup_steps=WARMUP_STEPS,
         local_steps=1,
         threads_per_worker=1,
+        **UNTRACED,
+        **WAITS,
     )
     return VariantJob(
         params=job.params,
