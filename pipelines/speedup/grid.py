@@ -15,6 +15,7 @@ import numpy as np
 
 from pipelines.errors import UserError
 from pipelines.parallel.strategies import STRATEGIES
+from pipelines.parallel.traces.trace import Trace
 from pipelines.results import Row
 from pipelines.speedup.calibration.prediction import programs_of
 from pipelines.speedup.calibration.store import (
@@ -28,7 +29,6 @@ from pipelines.speedup.calibration.store import (
 from pipelines.speedup.forecast import machine_for
 from pipelines.speedup.scaling import simulated_steps
 from pipelines.speedup.simulator import Machine
-from pipelines.parallel.traces.trace import Trace
 
 WORKERS = tuple(2**power for power in range(1, 11))
 BANDWIDTHS_MBIT = (10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000)

@@ -181,7 +181,11 @@ def test_the_sweep_needs_an_emulated_cluster(write: Write, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("pipeline", "missing"),
-    [("convergence", ["cifar10"]), ("study", ["cifar10"]), ("related", ["fashion_mnist", "cifar10"])],
+    [
+        ("convergence", ["cifar10"]),
+        ("study", ["fashion_mnist", "cifar10"]),
+        ("related", ["fashion_mnist", "cifar10"]),
+    ],
 )
 def test_data_that_a_pipeline_goes_on_without_are_a_note(
     write: Write, pipeline: str, missing: list[str], monkeypatch: pytest.MonkeyPatch

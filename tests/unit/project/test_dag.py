@@ -23,7 +23,8 @@ STAGES: dict[str, Any] = {
 }
 
 CURVES = [f"convergence.{key}" for key in ("epochs", "global_batch_size", "model", "methods", "workers")]
-OTHERS = ["prepare.*", "study.DATA.*_limit"]
+OTHERS = ["prepare.*", "study.DATA.*_limit", "study.DATA.image_size"]
+CORRUPTIONS = "study.DATA.corruptions"
 TUNING = ["study.DATA.learning_rates", "study.DATA.tuning_epochs"]
 RELATED = {data: [other for other in DATA_SETS if other != data] for data in DATA_SETS}
 UNUSED: dict[str, list[str]] = {
@@ -45,8 +46,15 @@ UNUSED: dict[str, list[str]] = {
     "study:prepare": ["densenet.*", "evaluate.*", "recipe.*", "study.*"],
     # ... and these read prepared data, and of their own data set (`DATA`) not what the others vary.
     "study:compare": [*OTHERS, "study.DATA.curve_*", "study.DATA.ablated_model"],
-    "study:curves": [*OTHERS, "evaluate.*", "study.DATA.models", "study.DATA.ablated_model", *TUNING],
-    "study:ablate": [*OTHERS, "study.DATA.models", "study.DATA.curve_*", *TUNING],
+    "study:curves": [
+        *OTHERS,
+        "evaluate.*",
+        "study.DATA.models",
+        "study.DATA.ablated_model",
+        *TUNING,
+        CORRUPTIONS,
+    ],
+    "study:ablate": [*OTHERS, "study.DATA.models", "study.DATA.curve_*", *TUNING, CORRUPTIONS],
     # The further systems: a data set's own limits shape what is prepared, the rest how it is trained.
     "related:prepare": [
         *(

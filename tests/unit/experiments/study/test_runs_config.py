@@ -46,7 +46,8 @@ def test_a_value_that_is_not_allowed_is_named(tmp_path: Path, key: str, value: A
 
 def test_an_unknown_set_is_answered_with_the_known_ones() -> None:
     with pytest.raises(
-        UserError, match=r"study\.mnist: this section is missing; sections here: digits, cifar10"
+        UserError,
+        match=r"study\.mnist: this section is missing; sections here: digits, fashion_mnist, cifar10",
     ):
         load_job("mnist", ROOT / "params.yaml")
 
