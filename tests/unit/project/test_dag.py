@@ -28,6 +28,11 @@ UNUSED: dict[str, list[str]] = {
     # Where a run is logged does not change its results.
     **{stage: ["tracking.*"] for stage in ("prepare", "train", "distributed", "evaluate", "report")},
     "baseline": ["tracking.*", "densenet.*"],  # no baseline is a DenseNet
+    # The cells take their workers and batches from the distributed runs, and have steps of their own.
+    "slow_link": [
+        *(f"distributed.{key}" for key in ("epochs", "local_steps", "network_interface", "warmup_steps")),
+        "distributed.trace_*",
+    ],
     # What the rows were made with stands in the rows; the lists of runs say which files to read.
     "speedup": ["tracking.*", "distributed.*"],
     "convergence:summarise": [*CURVES[:3], "convergence.parity.*"],

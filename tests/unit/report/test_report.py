@@ -201,7 +201,7 @@ def test_a_browser_shows_the_page(results: Path) -> None:
     });</script></body>"""
     page = results / "report.html"
     page.write_text(page.read_text(encoding="utf-8").replace("</body>", probe), encoding="utf-8")
-    assert title_of(page) == '{"images":[true,true,true,true],"tables":5,"overflow":false}'
+    assert title_of(page) == '{"images":[true,true,true,true],"tables":6,"overflow":false}'
 
 
 def test_what_a_target_costs_is_told_apart_by_what_was_measured(results: Path) -> None:
