@@ -1,6 +1,7 @@
 """Figures of the simulated rows: scaling with the workers, crossover maps, and how predictions compare with steps."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -144,23 +145,31 @@ def draw_validation(rows: Sequence[Row], path: Path) -> None:
         for axis, fold in zip(panels, folds, strict=True):
             mine = [row for row in rows if row["left_out"] == fold]
             _draw_fold(axis, mine, methods)
-            error = np.mean([abs(row["predicted_seconds"] / row["measured_seconds"] - 1) for row in mine])
-            axis.set_title(
-                f"a {fold} left out: {error:.1%}" if fold != "workers" else f"4 workers: {error:.1%}"
-            )
+            axis.set_title(_fold_title(fold, mine), fontsize=9)
             axis.set_xlabel("measured step, ms")
         panels[0].set_ylabel("predicted step, ms")
         handles, labels = panels[0].get_legend_handles_labels()
         drawing.legend(handles, labels, loc="outside lower center", ncols=6)
 
 
+def _fold_title(fold: str, rows: Sequence[Row]) -> str:
+    """Say what the fit had not seen, and the mean error: apart where workers fill the cores."""
+    parts = []
+    for crowded in (False, True):
+        mine = [row for row in rows if row["oversubscribed"] == crowded]
+        errors = [abs(row["predicted_seconds"] / row["measured_seconds"] - 1) for row in mine]
+        if errors:
+            parts.append(f"{np.mean(errors):.1%}{' with full cores' if crowded else ''}")
+    left_out = f"a {fold} left out" if fold != "workers" else "more workers"
+    return f"{left_out}: {', '.join(parts)}"
+
+
 def _draw_fold(axis: Axes, rows: Sequence[Row], methods: Sequence[str]) -> None:
     markers = "os^Dv"
-    for index, method in enumerate(methods):
-        mine = [row for row in rows if row["method"] == method]
+    for (index, method), crowded in product(enumerate(methods), (False, True)):
+        mine = [row for row in rows if row["method"] == method and row["oversubscribed"] == crowded]
         if not mine:
             continue
-        crowded = mine[0]["oversubscribed"]
         axis.plot(
             [1e3 * row["measured_seconds"] for row in mine],
             [1e3 * row["predicted_seconds"] for row in mine],

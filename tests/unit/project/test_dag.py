@@ -33,6 +33,11 @@ UNUSED: dict[str, list[str]] = {
     # How long a rank may be silent or late ends a run or does not; it changes no result.
     "distributed": ["tracking.*", "distributed.silence_*_seconds", "distributed.stall_*_seconds"],
     "baseline": ["tracking.*", "densenet.*"],  # no baseline is a DenseNet
+    # The cells take their workers and batches from the distributed runs, and have steps of their own.
+    "slow_link": [
+        *(f"distributed.{key}" for key in ("epochs", "local_steps", "network_interface", "warmup_steps")),
+        "distributed.trace_*",
+    ],
     # What the rows were made with stands in the rows; the lists of runs say which files to read.
     "speedup": ["tracking.*", "distributed.*"],
     "convergence:summarise": [*CURVES[:3], "convergence.parity.*"],

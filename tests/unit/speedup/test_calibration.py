@@ -81,6 +81,25 @@ def test_cells_say_what_link_and_cycle_a_row_had() -> None:
     assert (second.bandwidth, second.cycle_seconds) == (UNSHAPED_BITS, 0.05)
 
 
+def test_light_cells_of_more_workers_than_cores_share_the_cores_and_are_never_fitted() -> None:
+    rows = [row(workers=workers, oversubscribed=True, cores=2) for workers in (3, 4)]
+    light = sweep_cells(rows, 5.0, 5.0, light=True)
+    assert [(cell.crowding, cell.oversubscribed, cell.cycle_seconds) for cell in light] == [
+        (1.5, False, 0.005),
+        (2.0, False, 0.005),
+    ]
+    assert [cell.oversubscribed for cell in sweep_cells(rows, 5.0, 5.0)] == [True, True]
+    assert fitted_cells(light) == []
+    predicted = CellPredictor(light, traces_of(("toy",)), METHODS)
+    # As if the machine's own work took so many times as long; three workers send less than four.
+    by_hand = [replace(cell, crowding=1.0) for cell in light]
+    for number, factor in enumerate((1.5, 2.0)):
+        slower = CellPredictor(by_hand, traces_of(("toy",)), METHODS).predict(TRUTH.crowded(factor))
+        assert predicted.predict(TRUTH)[0, number] == pytest.approx(slower[0, number], rel=1e-12)
+    assert TRUTH.crowded(2.0).fp16_seconds_per_byte == 2 * TRUTH.fp16_seconds_per_byte
+    assert TRUTH.crowded(2.0).pair_factor == TRUTH.pair_factor
+
+
 def test_a_fit_finds_the_steps_of_the_machine_that_made_them() -> None:
     cells = cells_of(TRUTH)
     traces = traces_of(("toy", "other"))
@@ -114,16 +133,18 @@ def test_folds_do_not_see_what_they_predict(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(validation, "fit", spy)
     crowded = replace(cells_of(TRUTH)[0], workers=4, oversubscribed=True)
     chosen = replace(cells_of(TRUTH)[0], method="auto")
-    cells = [*cells_of(TRUTH), crowded, chosen]
+    more = replace(cells_of(TRUTH)[0], workers=3, crowding=1.5)
+    cells = [*cells_of(TRUTH), crowded, chosen, more]
     predictions = validate(cells, traces_of(("toy", "other")), METHODS)
-    # Three links, two models, and one fit for the crowded cell.
+    # Three links, two models, and one fit for the cells of more workers.
     assert len(seen) == 3 + 2 + 1
     for fold, left_out in zip(seen, [*LINKS, "toy", "other"], strict=False):
         assert left_out not in {cell.link for cell in fold} | {cell.model for cell in fold}
-    assert all(cell.method != "auto" and not cell.oversubscribed for fold in seen for cell in fold)
-    # Every usual cell twice, `auto` too.
-    assert len(predictions) == 2 * (len(cells) - 1) + 1
-    exact = [each for each in predictions if each.cell.method != "auto" and not each.cell.oversubscribed]
+    assert all(cell.method != "auto" and cell.workers == 2 for fold in seen for cell in fold)
+    # Every cell of two workers twice, `auto` too.
+    assert len(predictions) == 2 * (len(cells) - 2) + 2
+    assert {each.cell.workers for each in predictions if each.left_out == "workers"} == {3, 4}
+    exact = [each for each in predictions if each.cell.method != "auto" and each.cell.workers == 2]
     assert mean_error(exact) == pytest.approx(0.0, abs=1e-12)
     assert set(errors_by_method(predictions)) == {*FITTED, "auto"}
     assert fitted_cells([crowded, chosen]) == []
