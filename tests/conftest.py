@@ -10,9 +10,12 @@ import pytest
 
 from tests.imports import ROOT
 from tests.leftovers import VARIABLE
-from tests.soak import RESULT, Recorder, tried
+from tests.soak import RESULT, SOAK, Recorder, tried
 
 __all__ = ["tried"]
+
+# Whole pipelines again and again: for `make soak` alone.
+collect_ignore = [] if SOAK else ["pipeline/test_kills.py"]
 
 # Two test processes share two cores (`make test`), and launches put two ranks on them. Torch reads it when it is
 # imported, which is later.

@@ -23,6 +23,7 @@ _CALLS, _FILES, _LOCK = "calls.jsonl", "files", "lock"
 _NEW = ".new-"
 # The argument of these calls that is a file or folder, which is copied.
 _FILE_ARGUMENTS = {"log_figure": "path", "log_artifact": "path", "log_model": "folder"}
+_KNOWN = {"log_params", "log_metrics", "log_history", "log_dataset", "set_tags", "end", *_FILE_ARGUMENTS}
 
 
 @dataclass(frozen=True)
@@ -137,10 +138,20 @@ def read(folder: Path) -> Record:
         raise ValueError(f"{folder} holds no opening")
     calls = [Call(**value) for value in values[1:]]
     for call in calls:
+        if call.name not in _KNOWN:
+            raise ValueError(f"{folder} holds an unknown call {call.name!r}")
         name = _FILE_ARGUMENTS.get(call.name)
         if name is not None:
-            call.arguments[name] = folder / call.arguments[name]
+            call.arguments[name] = _within(folder, str(call.arguments[name]))
     try:
         return Record(Opening(**values[0]), calls)
     except TypeError as error:
         raise ValueError(f"{folder} is of another version of this suite: {error}") from None
+
+
+def _within(folder: Path, name: str) -> Path:
+    """Return a kept file; a journal that names any other one is none of ours."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to((folder / _FILES).resolve()):
+        raise ValueError(f"{folder} names a file outside of it")
+    return path

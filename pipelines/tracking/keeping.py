@@ -40,7 +40,7 @@ class Delivery:
         """Take note, and tell once, that the store cannot be used."""
         self.lost = True
         self._warn(
-            f"the MLflow store {without_password(self.uri)} no longer answers ({problem}); the training goes on, what "
+            f"the MLflow store {without_password(self.uri)} no longer answers ({problem}); the stage goes on, what "
             f"is to be logged is kept in {self.journal.folder.parent.name}/ and sent by `{SEND}` or by the next stage"
         )
 

@@ -1,5 +1,9 @@
-"""`make repro` as a whole is killed at random moments; the same command ends as if nothing had happened."""
+"""`make repro` as a whole is killed at random moments; the same command ends as if nothing had happened.
 
+For `make soak` alone: it takes minutes.
+"""
+
+import itertools
 import json
 import os
 import random
@@ -13,23 +17,14 @@ import torch
 
 from pipelines import checkpoints
 from tests.pipeline.workspace import Workspace
-from tests.soak import Tried, times
+from tests.soak import Tried
 
 DEPTH = 10
 METHODS = ["sdp", "gq4"]
 COMMAND = "tools/repro.sh"
-# Names of what is measured with a clock, and of what a run is called: they differ between any two runs.
-TIMED = (
-    "second",
-    "per_second",
-    "ratio_low",
-    "ratio_high",
-    "acceleration",
-    "latency",
-    "commit",
-    "created",
-    "share",
-)
+KILLS = 10
+# In the names of what a clock has measured, and of what a checkout is called.
+OTHER = ("second", "commit")
 
 
 def small(folder: Path) -> Workspace:
@@ -72,7 +67,7 @@ def numbers(workspace: Workspace) -> dict[str, Any]:
     def leaves(value: Any, name: str) -> dict[str, Any]:
         if isinstance(value, dict):
             items = [
-                (f"{name}/{key}", item) for key, item in value.items() if not any(t in key for t in TIMED)
+                (f"{name}/{key}", item) for key, item in value.items() if not any(t in key for t in OTHER)
             ]
         elif isinstance(value, list):
             items = [(f"{name}/{index}", item) for index, item in enumerate(value)]
@@ -85,39 +80,62 @@ def numbers(workspace: Workspace) -> dict[str, Any]:
     return leaves(content, "")
 
 
-def kill_at(workspace: Workspace, seconds: float) -> bool:
-    """Start the command and kill its whole process group after `seconds`; tell whether it was still at work."""
-    process = workspace.start(COMMAND)
-    time.sleep(seconds)
-    alive = process.poll() is None
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    return alive and process.returncode == -signal.SIGKILL
-
-
-@pytest.mark.timeout(0)
-def test_a_pipeline_that_is_killed_again_and_again_ends_like_one_that_was_not(
-    tmp_path: Path, tried: Tried
-) -> None:
-    kills = times(1, 10)
-    tried("kills of make repro as a whole", kills)
-    alone, killed = small(tmp_path / "alone"), small(tmp_path / "killed")
-    begin = time.monotonic()
-    alone.run(COMMAND)
-    whole = time.monotonic() - begin
-    generator = random.Random(3)
-    # With one kill, in the middle: that is in a training or in a run of two ranks.
-    moments = [
-        generator.uniform(0.02, 0.6) if kills > 1 else generator.uniform(0.3, 0.6) for _ in range(kills)
-    ]
-    hit = [kill_at(killed, moment * whole) for moment in moments]
-    assert all(hit), "the pipeline was through before it was killed: nothing was tried"
-    killed.run(COMMAND)
-    expected, found = weights(alone), weights(killed)
+def check_alike(one: Workspace, other: Workspace) -> None:
+    """Both pipelines ended with the same weights, bit for bit, and the same numbers but for times."""
+    expected, found = weights(one), weights(other)
     assert len(expected) == 1 + len(METHODS)
     assert found.keys() == expected.keys()
     for name, state in expected.items():
         assert state.keys() == found[name].keys()
         assert all(torch.equal(tensor, found[name][key]) for key, tensor in state.items()), name
-    assert numbers(killed) == numbers(alone)
-    assert len(numbers(alone)) > 100
+    assert numbers(other) == numbers(one)
+    assert len(numbers(one)) > 100
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Workspace], float]:
+    """Two checkouts whose pipelines have run at the same time, and the seconds that this took."""
+    both = [small(tmp_path_factory.mktemp("beside") / name) for name in ("one", "two")]
+    begin = time.monotonic()
+    running = [workspace.start(COMMAND) for workspace in both]
+    outputs = [process.communicate()[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0], "\n".join(outputs)
+    return both, time.monotonic() - begin
+
+
+@pytest.mark.timeout(0)
+def test_two_checkouts_at_once_do_not_disturb_each_other(
+    beside: tuple[list[Workspace], float], tried: Tried
+) -> None:
+    tried("two make repro at once in two checkouts", 1)
+    check_alike(*beside[0])
+
+
+def kill_at(workspace: Workspace, seconds: float) -> bool:
+    """Start the command and kill its whole process group after `seconds`; return False where it was through before."""
+    process = workspace.start(COMMAND)
+    time.sleep(seconds)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    output, _ = process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), output
+    return process.returncode != 0
+
+
+@pytest.mark.timeout(0)
+def test_a_pipeline_that_is_killed_again_and_again_ends_like_one_that_was_not(
+    beside: tuple[list[Workspace], float], tmp_path: Path, tried: Tried
+) -> None:
+    (alone, _), seconds = beside
+    kills = 0
+    tried("kills of make repro as a whole", KILLS)
+    generator = random.Random(3)
+    for number in itertools.count():
+        killed = small(tmp_path / str(number))
+        # A pipeline that comes through is compared, and the next one is killed.
+        while kills < KILLS and kill_at(killed, generator.uniform(0.02, 0.3) * seconds):
+            kills += 1
+        killed.run(COMMAND)
+        check_alike(alone, killed)
+        if kills == KILLS:
+            break

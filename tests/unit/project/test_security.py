@@ -2,11 +2,9 @@
 
 import ast
 import importlib
-import os
 import pickle
 import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from pipelines.config import load_section
 from pipelines.data import PrepareConfig, load_prepared
 from pipelines.data.archives import read_npz
 from pipelines.data.preparation import prepare
+from pipelines.entry import run_stage
 from pipelines.errors import UserError
 from pipelines.experiments.study.answers.collect import read_scores
 from pipelines.tracking.store import without_password
@@ -184,28 +183,30 @@ URIS = [
 
 @pytest.mark.parametrize("uri", URIS)
 def test_a_secret_in_the_address_of_the_store_is_never_shown(
-    uri: str, checkout: Path, tmp_path: Path
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = uri.format(secret="s3cr3t", port=closed.getsockname()[1])
     assert "s3cr3t" not in without_password(f"at {address} failed: {address}")
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-    environment = os.environ | {"MLFLOW_TRACKING_URI": address, "PYTHONPATH": str(ROOT), "no_proxy": "*"}
-    done = subprocess.run(
-        [sys.executable, "-m", "stages.prepare"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stderr.count("\n") == 1
-    if done.returncode == 1:  # that is no address at all
-        assert done.stderr.startswith("error: MLFLOW_TRACKING_URI: the MLflow store ")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(sys, "argv", ["prepare"])
+    main = importlib.import_module("stages.prepare").main
+    try:
+        run_stage(main)
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    output, errors = capfd.readouterr()
+    assert errors.count("\n") == 1
+    if status == 1:  # that is no address at all
+        assert errors.startswith("error: MLFLOW_TRACKING_URI: the MLflow store ")
     else:  # the store is away, so what it was to be told is kept in files here
-        assert done.returncode == 0, done.stderr
-        assert done.stderr.startswith("warning: the MLflow store ")
+        assert status == 0, errors
+        assert errors.startswith("warning: the MLflow store ")
         assert list((tmp_path / "mlpending").iterdir())
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert "s3cr3t" not in done.stdout + done.stderr + written.decode(errors="replace")
+    assert "s3cr3t" not in output + errors + written.decode(errors="replace")

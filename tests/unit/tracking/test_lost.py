@@ -322,6 +322,28 @@ def test_a_journal_that_cannot_be_read_is_kept_and_named(damage: str, base: Path
     assert not pending()
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("__init__", {}),
+        ("run_of", {}),
+        ("log_figure", {"path": "/etc/hostname"}),
+        ("log_artifact", {"path": "files/../../../x"}),
+    ],
+)
+def test_a_hostile_journal_calls_nothing_and_sends_no_file_of_others(
+    name: str, arguments: dict[str, str], base: Path
+) -> None:
+    away = config("hostile", f"http://127.0.0.1:{closed_port()}")
+    with open_run(away, "train", "m", {"seed": 1}) as tracker:
+        tracker.log_history(HISTORY)
+    with (pending()[0] / "calls.jsonl").open("a") as calls:
+        calls.write(json.dumps({"target": None, "name": name, "arguments": arguments, "moment": 1}) + "\n")
+    sent = send(config("hostile", f"sqlite:///{base}/mlflow.db"))
+    assert (sent.runs, len(sent.refused)) == (0, 1)
+    assert content(f"sqlite:///{base}/mlflow.db", "hostile") == []
+
+
 def test_a_record_that_the_store_refuses_does_not_stop_the_others(base: Path) -> None:
     away = config("refused", f"http://127.0.0.1:{closed_port()}")
     for seed in (1, 2):
