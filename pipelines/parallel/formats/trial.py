@@ -4,14 +4,21 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from scipy.stats import t as student
+
 FIRST_SETTLING = 3
 """Steps of a plan's first turn before the clock counts: a new exchange calibrates its scale in the first, and may
 compile and touch its memory for the first time in the next ones."""
 SETTLING = 1
 """The same in its later turns: its memory has left the caches."""
+FEWEST_CYCLES = 3
 SPREAD = 0.2
 """After c cycles a plan stays while its score is at most 1 + SPREAD / sqrt(c) times the best. Wide: the difference of
 two scores has a standard deviation of 0.06 to 0.09 / sqrt(c), and a plan that dropped out cannot come back."""
+CERTAINTY = 0.995
+"""Of the t test by which a plan drops out earlier, from three cycles on: on a quiet machine scores vary far less."""
+CLOSE = 1.02
+"""The trial ends early when all plans that are left are surely within so many times the best."""
 WORTH = 1.005
 """A lossier plan has to be faster by this factor than a less lossy one."""
 
@@ -82,10 +89,21 @@ class Trial:
             for plan in self.left
         ]
 
-    def go_on(self, scores: Sequence[float], spent: float) -> None:
+    def errors(self) -> list[float]:
+        """Return the standard error of each score over the cycles; infinite with fewer than three."""
+        if len(self._cycles) < FEWEST_CYCLES:
+            return [math.inf] * len(self.left)
+        means = [statistics.fmean(cycle[plan] for plan in self.left) for cycle in self._cycles]
+        ratios = (
+            [cycle[plan] / mean for cycle, mean in zip(self._cycles, means, strict=True)]
+            for plan in self.left
+        )
+        return [statistics.stdev(values) / math.sqrt(len(values)) for values in ratios]
+
+    def go_on(self, scores: Sequence[float], spent: float, errors: Sequence[float] | None = None) -> None:
         """End the round: drop the slow plans, or choose the winner after the last one; or lengthen the first.
 
-        `scores`, in their order, and `spent` as the workers agreed on.
+        `scores` and `errors` (None: unknown), in the order of the plans, and `spent` as the workers agreed on.
         """
         cycles = len(self._cycles)
         if self._first_round is not None and spent < self._first_round:
@@ -93,8 +111,21 @@ class Trial:
             return
         self._first_round = None
         self._rounds -= 1
-        allowed = min(scores) * (1 + SPREAD / math.sqrt(cycles) if self._rounds else WORTH)
-        kept = [plan for plan, score in zip(self.left, scores, strict=True) if score <= allowed]
+        best = min(scores)
+        behind = [score - best for score in scores]
+        bounds = [math.inf] * len(scores)
+        if errors is not None and cycles >= FEWEST_CYCLES:
+            quantile = float(student.ppf(CERTAINTY, cycles - 1))
+            least = errors[scores.index(best)]
+            bounds = [quantile * math.hypot(error, least) for error in errors]
+        if all(gap + bound <= (CLOSE - 1) * best for gap, bound in zip(behind, bounds, strict=True)):
+            self._rounds = 0
+        most = best * (SPREAD / math.sqrt(cycles) if self._rounds else WORTH - 1)
+        kept = [
+            plan
+            for plan, gap, bound in zip(self.left, behind, bounds, strict=True)
+            if gap <= (min(most, max(bound, (WORTH - 1) * best)) if self._rounds else most)
+        ]
         self.left = kept if self._rounds else kept[:1]
         self._due += cycles + 1
 

@@ -266,8 +266,10 @@ class Auto(Strategy):
             return
         round_over = trial.record(seconds_now(self.device) - self.step_start)
         if round_over:
-            *scores, spent = agree([*trial.scores(), trial.spent], self.link, self.device)
-            trial.go_on(scores, spent)
+            mine = [*trial.scores(), *trial.errors(), trial.spent]
+            *agreed, spent = agree(mine, self.link, self.device)
+            count = len(trial.left)
+            trial.go_on(agreed[:count], spent, agreed[count:])
         self.settled = trial.over
         self._follow(trial)
         if round_over:

@@ -1,5 +1,6 @@
 """The tournament of plans: who has a turn when, who drops out, who wins."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -139,3 +140,43 @@ def test_the_time_that_the_workers_agreed_on_decides_how_long_the_first_round_is
 )
 def test_the_middle_half_makes_the_score(values: list[float], expected: float) -> None:
     assert midmean(values) == expected
+
+
+def test_a_plan_that_is_surely_slower_drops_out_early() -> None:
+    noise = [0.0, 0.002, -0.002]
+
+    def cycles_left_after(slower: float, known: bool) -> int:
+        trial = Trial(2, rounds=4, steps=1, seconds=0)
+        for _ in range(2):
+            turn = 0
+            while True:
+                plan = trial.plan
+                if trial.record((1.0 + slower * plan) * (1.0 + noise[(turn // 7 + plan) % 3])):
+                    break
+                turn += 1
+            trial.go_on(trial.scores(), trial.spent, trial.errors() if known else None)
+        return len(trial.left)
+
+    # Three cycles: a twentieth is within the wide margin of 0.2 / sqrt(3), but 25 times the noise.
+    assert cycles_left_after(0.05, known=False) == 2
+    assert cycles_left_after(0.05, known=True) == 1
+
+
+@pytest.mark.parametrize(
+    ("advantage", "error", "over"),
+    # 9.92 is the t quantile of 99.5 % with 2 degrees of freedom, and a difference has 1.41 times a score's error:
+    # 0.001 + 0.014 is below 0.02, 0.01 + 0.014 and 0.001 + 0.028 are not.
+    [(0.001, 0.001, True), (0.01, 0.001, False), (0.001, 0.002, False)],
+)
+def test_the_trial_ends_when_all_that_are_left_are_surely_close(
+    advantage: float, error: float, over: bool
+) -> None:
+    trial = Trial(2, rounds=7, steps=1, seconds=0)
+    for errors in ([math.inf] * 2, [error] * 2):
+        while not trial.record(1.0 - advantage * trial.plan):
+            pass
+        # All cycles are equal here; the workers agreed on what they know of the noise.
+        assert trial.errors() == ([math.inf] * 2 if errors[0] == math.inf else [0.0, 0.0])
+        trial.go_on(trial.scores(), trial.spent, errors)
+    assert trial.over is over
+    assert trial.plan == 0 or not over, "of close ones the least lossy"
