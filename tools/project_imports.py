@@ -37,7 +37,7 @@ def imported_modules(file: Path) -> frozenset[str]:
 def project_files(file: Path) -> set[Path]:
     """Return `file` and all project files that it imports, directly or not.
 
-    A package that discovers its modules itself (`iter_modules`) imports all of its files.
+    A package that discovers its modules itself (`iter_modules`) imports all of its files and packages.
     """
     seen: set[Path] = set()
     todo = [file]
@@ -48,5 +48,6 @@ def project_files(file: Path) -> set[Path]:
         seen.add(current)
         if current.name == "__init__.py" and "iter_modules" in current.read_text(encoding="utf-8"):
             todo.extend(current.parent.glob("*.py"))
+            todo.extend(current.parent.glob("*/__init__.py"))
         todo.extend(filter(None, map(module_file, imported_modules(current))))
     return seen

@@ -25,7 +25,10 @@ def nearest_codes(values_rn: Tensor, basis_rb: Tensor, *, signed: bool) -> Tenso
     levels_rl = basis_rb @ all_codes(basis_rb.shape[1], signed=signed).to(basis_rb).T
     sorted_rl, order_rl = levels_rl.sort(1)
     thresholds = (sorted_rl[:, 1:] + sorted_rl[:, :-1]) / 2
-    places_rn = torch.searchsorted(thresholds.contiguous(), values_rn.contiguous())
+    # At most 15 comparisons; torch.searchsorted is no operator of ONNX.
+    places_rn = torch.zeros_like(values_rn, dtype=torch.int64)
+    for threshold_r in thresholds.unbind(1):
+        places_rn = places_rn + (values_rn > threshold_r[:, None])
     numbers_rn: Tensor = order_rl.gather(1, places_rn)
     return numbers_rn
 

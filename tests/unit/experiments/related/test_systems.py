@@ -14,11 +14,13 @@ from pipelines.data import PreparedData, training_batches
 from pipelines.data.preparation import channel_statistics, with_transform
 from pipelines.data.prepared import Split, checksum_of
 from pipelines.errors import UserError
+from pipelines.evaluation.entropy import intensity_entropy
 from pipelines.experiments.related import RelatedConfig
 from pipelines.experiments.related.gradients import least_agreement, ready_position
 from pipelines.experiments.related.system import Context, Role, System
 from pipelines.experiments.related.systems import SYSTEMS, build_system
 from pipelines.experiments.related.systems.dacnn import Dacnn
+from pipelines.experiments.related.systems.ebcle import Ebcle
 from pipelines.experiments.related.systems.expandnets import distillation
 from pipelines.models import build_model_for, count_parameters
 from pipelines.training import build_optimizer, compute_gradients
@@ -27,6 +29,19 @@ from tests.imports import ROOT
 
 CONFIG = load_section(RelatedConfig, "related", ROOT / "params.yaml")
 SEED = 1
+# Contracts do not depend on the size of a network.
+SMALL: dict[str, dict[str, object]] = {
+    "ucp_mseb": {"model": "densenet10"},
+    "direct_quantization": {"model": "densenet10"},
+    "ebcle": {"depth": 8},
+}
+
+
+def small_system(name: str) -> System:
+    """Return the system as in params.yaml, with a small network where that one is large."""
+    entry = CONFIG.systems[name]
+    assert isinstance(entry, dict)
+    return build_system(dataclasses.replace(CONFIG, systems={name: entry | SMALL.get(name, {})}), name)
 
 
 def make_data(size: int = 8, num_images: int = 24) -> PreparedData:
@@ -41,10 +56,17 @@ def make_data(size: int = 8, num_images: int = 24) -> PreparedData:
     return PreparedData(name="random", class_names=names, mean=mean, std=std, checksum=checksum, **parts)
 
 
-def networks(system: System, data: PreparedData) -> dict[str, tuple[nn.Module, Context]]:
-    """Return the network that each variant trains, untrained, with its context."""
+def networks(
+    system: System, data: PreparedData, wanted: str | None = None
+) -> dict[str, tuple[nn.Module, Context]]:
+    """Return the network that each variant trains, untrained, with its context; of `wanted` and its sources alone."""
+    needed: set[str | None] = {wanted}
+    for variant in reversed(system.variants()):
+        needed |= {variant.after} if wanted is None or variant.name in needed else set()
     built: dict[str, tuple[nn.Module, Context]] = {}
     for variant in system.variants():
+        if wanted is not None and variant.name not in needed:
+            continue
         source = None
         if variant.after is not None:
             source = built[variant.after][0].eval()
@@ -70,10 +92,10 @@ def test_a_system_is_in_the_parameters_and_says_what_it_claims(name: str) -> Non
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_variants_of_a_system_train_and_finish_as_what_they_are(name: str) -> None:
-    system = build_system(CONFIG, name)
+    system = small_system(name)
     for variant in system.variants():
         # Built anew: a variant after this one may change what it gets.
-        network, context = networks(system, make_data())[variant.name]
+        network, context = networks(system, make_data(), variant.name)[variant.name]
         optimizer = build_optimizer(network, make_recipe(learning_rate=0.01))
         images = torch.randn(
             6, context.data.num_channels, 8, 8, generator=torch.Generator().manual_seed(SEED)
@@ -106,6 +128,21 @@ def test_the_variants_of_a_system_train_and_finish_as_what_they_are(name: str) -
         ),
         ("dacnn", {"wide": 2}, "related.systems.dacnn.wide: unknown key (value 2); allowed: depth, "),
         ("expandnets", {"kernel": 3}, "related.systems.expandnets.kernel: 3 is not allowed; allowed: 5, 7"),
+        (
+            "ucp_mseb",
+            {"other_percents": [30, 50]},
+            "related.systems.ucp_mseb.other_percents: [30, 50] is not allowed; allowed: other rates than",
+        ),
+        (
+            "direct_quantization",
+            {"bits": 5},
+            "related.systems.direct_quantization.bits: 5 is not allowed; allowed: a whole number of at least 1",
+        ),
+        (
+            "ebcle",
+            {"layers_per_bit": 0.0},
+            "related.systems.ebcle.layers_per_bit: 0.0 is not allowed; allowed: a number above 0",
+        ),
         (
             "wavelet_edges",
             {"use": "hung"},
@@ -226,3 +263,52 @@ def test_the_edges_are_all_that_differs_between_the_inputs() -> None:
         assert data.checksum != image.checksum
         added = count_parameters(built[name][0]) - count_parameters(built["image"][0])
         assert added == 9 * built["image"][0].get_parameter("stem.weight").shape[0]
+
+
+def test_every_pruned_network_has_the_shape_of_the_one_made_by_hand() -> None:
+    built = networks(small_system("ucp_mseb"), make_data())
+    shapes = {
+        name: [tuple(parameter.shape) for parameter in built[name][0].parameters()]
+        for name in ("by_hand", "ucp", "ucp_tuned", "magnitude", "magnitude_tuned", "random_tuned")
+    }
+    assert all(shape == shapes["by_hand"] for shape in shapes.values())
+    # From scratch what remains starts where the whole network does, fine-tuned where the source is.
+    whole, ucp = (built[name][0].get_parameter("blocks.0.layers.0.reuse.weight") for name in ("whole", "ucp"))
+    kept = [any(torch.equal(one, other) for other in whole) for one in ucp]
+    assert len(kept) == len(whole) // 2
+    assert all(kept)
+
+
+def test_a_quantized_network_is_as_accurate_from_its_file() -> None:
+    system = small_system("direct_quantization")
+    data = make_data()
+    sizes = {}
+    for name in ("float", "dq1", "dq"):
+        network, context = networks(system, data, name)[name]
+        network(torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(SEED)))
+        network.eval()
+        row = system.extra(system.variant(name), network, network, context)
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (data.mean, data.std))
+        with torch.inference_mode():
+            logits = network((data.test.images / 255 - mean) / std)
+        expected = float((logits.argmax(1) == data.test.labels).float().mean())
+        assert row["exported_test_accuracy"] == pytest.approx(expected)
+        sizes[name] = row["exported_bytes"]
+    assert sizes["dq1"] < sizes["dq"] < sizes["float"]
+
+
+def test_the_bound_decides_the_depth_and_broadening_keeps_the_parameters() -> None:
+    system = small_system("ebcle")
+    assert isinstance(system, Ebcle)
+    data = make_data()
+    built = networks(system, data)
+    bits = intensity_entropy(data.train.images)[0]
+    depth = min(max(round(system.options.layers_per_bit * bits), 3), system.options.depth)
+    deep = built["deep"][0]
+    for name in ("bounded", "bounded_narrow"):
+        assert len(built[name][0].layers) == depth
+    # Half a step of a width of about 16.
+    assert abs(count_parameters(built["bounded"][0]) / count_parameters(deep) - 1) < 1 / 15
+    row = system.extra(system.variant("deep"), deep.eval(), deep, built["deep"][1])
+    assert row["intensity_entropy_bits"] == pytest.approx(bits)
+    assert 1 <= row["useful_layers"] <= row["num_layers"] == system.options.depth

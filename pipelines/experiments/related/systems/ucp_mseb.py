@@ -1,0 +1,179 @@
+"""UCP with MSEB: channels scored by blocks that are trained with the network, pruned uniformly, trained anew."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from torch import nn
+
+from pipelines.config import different, number, require, whole
+from pipelines.data import ordered_batches
+from pipelines.experiments.related.system import SYSTEMS, Comparison, Context, Role, System, Variant
+from pipelines.models.pruning import magnitude_scores, mseb_scores, prune, random_scores, remove_mseb
+from pipelines.models.pruning.prune import MOST_PERCENT
+from pipelines.models.pruning.scores import Scores
+from pipelines.training.config import MOST_RATE
+
+BATCH_SIZE = 256
+MOST_REDUCTION = 512
+Score = Callable[[Context], Scores]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UcpMsebOptions:
+    """Parameters of UCP with MSEB; `related.systems.ucp_mseb`."""
+
+    model: str
+    """Model that is pruned: a VGG, ResNet or DenseNet-BC, perhaps a narrower one, vgg19_bn-pruned75."""
+    percent: int
+    """Channels of every group that are removed."""
+    other_percents: tuple[int, ...]
+    """Further rates, scored by the blocks and trained anew."""
+    reduction: int
+    """Channels per hidden unit of a block (squeeze-and-excitation: 16)."""
+    fine_tuning_rates: tuple[float, ...]
+    """Initial learning rates that are tried where weights are kept."""
+    margin: float
+    """Test accuracy that pruning may lose and still "keep" it; 0.01: one point."""
+
+    def __post_init__(self) -> None:
+        whole(self, "percent", "other_percents", most=MOST_PERCENT)
+        different(self, "other_percents")
+        fits = self.percent not in self.other_percents
+        require(
+            fits, "other_percents", list(self.other_percents), f"other rates than percent, {self.percent}"
+        )
+        whole(self, "reduction", most=MOST_REDUCTION)
+        number(self, "fine_tuning_rates", above=0.0, most=MOST_RATE)
+        different(self, "fine_tuning_rates", least=1)
+        number(self, "margin", least=0.0, below=1.0)
+
+
+@SYSTEMS.register("ucp_mseb")
+class UcpMseb(System):
+    """Uniform pruning by MSEB's scores, against the whole network, other scores, fine-tuning and a small network."""
+
+    Options = UcpMsebOptions
+    options: UcpMsebOptions
+    source: ClassVar[str] = (
+        "Chang, Lu, Xue, Wei and Wei, UCP: Uniform Channel Pruning for Deep Convolutional Neural Networks "
+        "Compression and Acceleration, 2020, arXiv:2010.01251"
+    )
+    claim: ClassVar[str] = (
+        "Pruning the least important channels uniformly, by the scores of modified squeeze-and-excitation blocks, and "
+        "training the rest from scratch keeps or improves the accuracy."
+    )
+    from_abstract: ClassVar[bool] = True
+
+    def variants(self) -> Sequence[Variant]:
+        """Return the whole network, the scored one, and what pruning by each score leaves, trained in both ways."""
+        model, percent = self.options.model, self.options.percent
+        tuned = {"rates": self.options.fine_tuning_rates}
+
+        def by_scores(name: str, role: Role, rate: int) -> Variant:
+            what = f"{rate} % fewer channels by MSEB's scores, from scratch"
+            change = partial(from_scratch, score=blocks_scores, percent=rate)
+            return Variant(name=name, role=role, what=what, model=model, after="scored", change=change)
+
+        return [
+            Variant(name="whole", role=Role.BASELINE, what="the whole network", model=model),
+            Variant(
+                name="scored",
+                role=Role.ABLATION,
+                what="the whole network with the blocks that score its channels",
+                model=f"{model}-mseb{self.options.reduction}",
+            ),
+            by_scores("ucp", Role.SYSTEM, percent),
+            Variant(
+                name="ucp_tuned",
+                role=Role.ABLATION,
+                what="by MSEB's scores, fine-tuned",
+                model=model,
+                after="scored",
+                change=partial(fine_tuned_by_blocks, percent=percent),
+                **tuned,  # type: ignore[arg-type]
+            ),
+            Variant(
+                name="magnitude",
+                role=Role.PEER,
+                what="by the L1 norm of the weights, from scratch",
+                model=model,
+                after="whole",
+                change=partial(from_scratch, score=weight_scores, percent=percent),
+            ),
+            Variant(
+                name="magnitude_tuned",
+                role=Role.PEER,
+                what="by the L1 norm of the weights, fine-tuned",
+                model=model,
+                after="whole",
+                change=partial(fine_tuned, score=weight_scores, percent=percent),
+                **tuned,  # type: ignore[arg-type]
+            ),
+            Variant(
+                name="random_tuned",
+                role=Role.PEER,
+                what="random channels, fine-tuned",
+                model=model,
+                after="whole",
+                change=partial(fine_tuned, score=chance_scores, percent=percent),
+                **tuned,  # type: ignore[arg-type]
+            ),
+            Variant(
+                name="by_hand",
+                role=Role.PEER,
+                what="the same small network, made by hand",
+                model=f"{model}-pruned{percent}",
+            ),
+            *(by_scores(f"ucp{rate}", Role.ABLATION, rate) for rate in self.options.other_percents),
+        ]
+
+    def comparisons(self) -> Sequence[Comparison]:
+        """Return that the pruned network keeps the accuracy; what the scores are good for is for orientation."""
+        others = ("by_hand", "magnitude", "ucp_tuned")
+        return [
+            Comparison(first="ucp", second="whole", margin=self.options.margin),
+            *(Comparison(first="ucp", second=other, counted=False) for other in others),
+            Comparison(first="ucp_tuned", second="magnitude_tuned", counted=False),
+            Comparison(first="ucp_tuned", second="random_tuned", counted=False),
+        ]
+
+
+def blocks_scores(context: Context) -> Scores:
+    """Return the scores of the source's blocks, averaged over the training images."""
+    source = _source(context)
+    device = next(source.parameters()).device
+    batches = ordered_batches(context.data.train, context.data, BATCH_SIZE, device)
+    return mseb_scores(source, (images for images, _ in batches))
+
+
+def weight_scores(context: Context) -> Scores:
+    """Return the magnitudes of the source's weights."""
+    return magnitude_scores(_source(context))
+
+
+def chance_scores(context: Context) -> Scores:
+    """Return scores that depend on the seed alone."""
+    return random_scores(_source(context), context.seed)
+
+
+def from_scratch(model: nn.Module, context: Context, *, score: Score, percent: int) -> nn.Module:
+    """Return the fresh `model` without the least important channels; the others start where they would have."""
+    return prune(model, percent, score(context))
+
+
+def fine_tuned(_: nn.Module, context: Context, *, score: Score, percent: int) -> nn.Module:
+    """Return the source without its least important channels."""
+    return prune(_source(context), percent, score(context))
+
+
+def fine_tuned_by_blocks(_: nn.Module, context: Context, *, percent: int) -> nn.Module:
+    """Return the source without its least important channels and without blocks, whose mean scores stay."""
+    scores = blocks_scores(context)
+    return prune(remove_mseb(_source(context), scores), percent, scores)
+
+
+def _source(context: Context) -> nn.Module:
+    assert context.source is not None  # every variant with a change has one
+    return context.source
