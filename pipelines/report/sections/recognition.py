@@ -100,7 +100,7 @@ def _plots(inputs: Inputs, rows: Sequence[Row]) -> list[Plot]:
 def _costs(rows: Sequence[Row], models: Sequence[str]) -> list[Panel]:
     costs = {
         "num_parameters": ("Against parameters", "parameters", "~s"),
-        "train_seconds": ("Against the time of training", "seconds of training", ","),
+        "train_seconds": ("Against the time of training", "seconds of training", "~r"),
     }
     return [
         panel(title, _accuracy_against(rows, models, key, name, form))
