@@ -5,12 +5,7 @@ const options = { renderer: "svg", actions: false, defaultStyle: false, config: 
 // Vega names a plot by its description alone.
 window.drawPlot = async (box, spec) => {
   const description = box.getAttribute("aria-label");
-  const { view } = await vegaEmbed(box, { ...spec, description }, options);
-  // The text before a control of Vega's is no label of it.
-  box.querySelectorAll(".vega-bind").forEach((bind) => {
-    bind.querySelector("input, select")?.setAttribute("aria-label", bind.innerText.split(":")[0]);
-  });
-  return view;
+  return (await vegaEmbed(box, { ...spec, description }, options)).view;
 };
 window.pagePlots = Promise.all([...document.querySelectorAll("[data-plot]")].map((box) => drawPlot(box, read(box.dataset.plot))));
 

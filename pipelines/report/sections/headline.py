@@ -104,7 +104,7 @@ def _accuracy_panel(parity: list[Row]) -> Panel:
         y=alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=120))
     )
     title = "difference of test accuracy, points"
-    ticks = alt.Axis(values=[-margin, -margin / 2, 0, margin / 2, margin], format="~g")
+    ticks = alt.Axis(values=[-margin, 0, margin], format="~g")
     bars = base.mark_rule(strokeWidth=4, opacity=0.45, color=ACCENT).encode(
         x=alt.X("low:Q", scale=scale, title=title, axis=ticks), x2="high:Q"
     )
