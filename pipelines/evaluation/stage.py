@@ -12,7 +12,7 @@ from pipelines.evaluation.evaluate import Evaluated, evaluate_run
 from pipelines.evaluation.figures import draw_all
 from pipelines.evaluation.roc import MACRO
 from pipelines.evaluation.runs import find_runs
-from pipelines.results import Row, nested, write_csv, write_json
+from pipelines.results import Row, write_csv, write_json, write_metrics
 from pipelines.tracking import Tracker
 from pipelines.tracking.vocabulary import EVALUATION_METRICS, chosen, trained_model
 
@@ -32,8 +32,8 @@ def evaluate(
     """Evaluate the runs of `models` under `checkpoints`; return their rows.
 
     Reads `results`/train; writes in `results`: recognition.json (a flat row a run), recognition_seeds.json
-    (mean and deviation over seeds), recognition_pairs.json (paired tests), recognition.metrics.json (nested,
-    for `dvc metrics`), evaluate/ (curve files, for `dvc plots`) and figures/recognition/.
+    (mean and deviation over seeds), recognition_pairs.json (paired tests), metrics/recognition/ (a file a
+    model, for `dvc metrics`), evaluate/ (curve files, for `dvc plots`) and figures/recognition/.
     """
     runs = find_runs(models, checkpoints, results / "train", data)
     evaluated = []
@@ -45,7 +45,7 @@ def evaluate(
     write_json(
         results / "recognition_pairs.json", compare_pairs({one.run.name: one.scores for one in evaluated})
     )
-    write_json(results / "recognition.metrics.json", nested(_first_seeds(evaluated), ("model",), METRICS))
+    write_metrics(results / "metrics/recognition", _first_seeds(evaluated), ("model",), METRICS)
     write_curves(evaluated, data.class_names, results / "evaluate")
     figures = draw_all(evaluated, data.class_names, results / "figures/recognition")
     _log(evaluated, data, figures, tracker)

@@ -101,7 +101,11 @@ def legend(names: Sequence[str]) -> list[tuple[str, str]]:
 def epochs(rows: Sequence[Row]) -> alt.X:
     """Return the axis of the epochs of `rows`: a tick each where they are few."""
     last = int(max(row["epoch"] for row in rows))
-    axis = alt.Axis(values=list(range(1, last + 1))) if last <= FEW_EPOCHS else alt.Axis(tickMinStep=1)
+    axis = (
+        alt.Axis(values=list(range(1, last + 1)), format="d")
+        if last <= FEW_EPOCHS
+        else alt.Axis(tickMinStep=1)
+    )
     return alt.X("epoch:Q", axis=axis)
 
 

@@ -74,12 +74,13 @@ def _unreadable(path: Path, error: OSError) -> UserError:
     return UserError(f"{path}: cannot be read ({error.strerror}); run `{making_command(path)}` first")
 
 
-def nested(rows: Sequence[Row], keys: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
-    """Nest rows by the fields `keys`, keeping the fields `values`: the form that `dvc metrics` compares."""
-    tree: dict[str, Any] = {}
+def write_metrics(folder: Path, rows: Sequence[Row], keys: Sequence[str], values: Sequence[str]) -> None:
+    """Write the fields `values` of each row to `folder`/KEYS.json, and nothing else: a line of `dvc metrics show` each.
+
+    The fields `keys` name a row; a file of a row that is no more is removed.
+    """
+    for old in folder.glob("*.json"):
+        old.unlink()
     for row in rows:
-        branch = tree
-        for key in keys:
-            branch = branch.setdefault(str(row[key]), {})
-        branch.update({value: row[value] for value in values})
-    return tree
+        name = "-".join(str(row[key]) for key in keys)
+        write_json(folder / f"{name}.json", {value: row[value] for value in values if value in row})

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipelines.results import Row, nested, read_csv, read_json, write_json
+from pipelines.results import Row, read_csv, read_json, write_json, write_metrics
 from pipelines.speedup.calibration import load_calibration
 from pipelines.speedup.config import SpeedupConfig
 from pipelines.speedup.figures import draw_acceleration_by_link, draw_step_parts, draw_training_curves
@@ -31,8 +31,8 @@ def analyse(
     Cells that `results`/slow_link.json has measured are not predicted. Predictions start from the traces that the
     runs have recorded (`results`/traces).
 
-    Writes in `results`: distributed.json and speedup.json (lists of flat rows), distributed.metrics.json and
-    speedup.metrics.json (nested, for `dvc metrics`), the figures step_parts, acceleration_by_link and
+    Writes in `results`: distributed.json and speedup.json (lists of flat rows), metrics/distributed/ (a file
+    a run, for `dvc metrics`), the figures step_parts, acceleration_by_link and
     distributed_curves (png), and what `write_outlook` writes.
     """
     runs = [
@@ -46,8 +46,11 @@ def analyse(
     write_json(results / "distributed.json", runs)
     write_json(results / "speedup.json", rows)
     measured = [row for row in rows if is_local(row)]
-    write_json(results / "distributed.metrics.json", nested(runs, ("model", "method"), DISTRIBUTED_VALUES))
-    write_json(results / "speedup.metrics.json", nested(measured, ("model", "method"), SPEEDUP_VALUES))
+    ratios = {(row["model"], row["method"]): {key: row[key] for key in SPEEDUP_VALUES} for row in measured}
+    joined = [run | ratios[run["model"], run["method"]] for run in runs]
+    write_metrics(
+        results / "metrics/distributed", joined, ("model", "method"), (*SPEEDUP_VALUES, *DISTRIBUTED_VALUES)
+    )
     names = ("step_parts", "acceleration_by_link", "distributed_curves")
     figures = [results / "figures" / f"{name}.png" for name in names]
     draw_step_parts(rows, figures[0])

@@ -93,8 +93,10 @@ def test_a_second_repro_does_nothing(workspace: Workspace) -> None:
 
 def test_metrics_and_plots_are_shown(workspace: Workspace) -> None:
     shown = workspace.run("dvc", "metrics", "show")
-    assert f"densenet{DEPTH}.test_accuracy" in shown
-    assert f"densenet{DEPTH}.gq4.acceleration_ratio" in shown
+    lines = {line.split()[0]: line for line in shown.splitlines()}
+    assert f"results/metrics/recognition/densenet{DEPTH}.json" in lines
+    assert f"results/metrics/distributed/densenet{DEPTH}-gq4.json" in lines
+    assert len(lines["Path"]) < 250  # a line a run, and few columns
     workspace.run("dvc", "plots", "show", "-o", "plots")
     page = (workspace.folder / "plots/index.html").read_text(encoding="utf-8")
     assert "No plots" not in page
@@ -118,7 +120,7 @@ def check_a_parameter(workspace: Workspace) -> None:
     # The metrics of the last commit come from DVC's cache: git holds dvc.lock, and no result.
     assert workspace.run("git", "ls-files", "results") == ""
     compared = json.loads(workspace.run("dvc", "metrics", "diff", "--all", "--json"))
-    ratio = compared["results/speedup.metrics.json"][f"densenet{DEPTH}.gq4.acceleration_ratio"]
+    ratio = compared[f"results/metrics/distributed/densenet{DEPTH}-gq4.json"]["acceleration_ratio"]
     assert ratio["old"] == ratio["new"] > 0  # the link changes predictions, not what was measured
 
 

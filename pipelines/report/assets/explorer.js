@@ -57,7 +57,7 @@ function sentence(where, points) {
   const others = close.length ? ` The predictions cannot tell it from ${close.join(", ")}.` : "";
   if (best.method === PLAIN) return `${start} No strategy is faster for sure: keep plain sums (${PLAIN}).${others}`;
   const accuracy = close.length ? " Let accuracy decide." : "";
-  return `${start} Recommended by time: ${best.method}, ${milliseconds(best.step)}, ${best.gain.toFixed(2)} times as fast.${others}${accuracy}`;
+  return `${start} By time alone take ${best.method}: ${milliseconds(best.step)}, ${best.gain.toFixed(2)} times as fast.${others}${accuracy}`;
 }
 
 // For every bandwidth the fastest method of each kind.

@@ -81,8 +81,8 @@ def _plots(inputs: Inputs, rows: Sequence[Row]) -> list[Plot]:
     methods = list(dict.fromkeys(row["method"] for row in predicted))
     scaling, crossover = inputs.scaling, inputs.crossover
     studied = list(dict.fromkeys(row["study_method"] for row in scaling))
-    winners = list(dict.fromkeys(_winner(row) for row in crossover))
-    winners = [name for name in ("sdp", *winners) if name in winners]
+    found = [_winner(row) for row in crossover]
+    winners = list(dict.fromkeys(sorted(found, key=lambda name: name != "sdp")))
     return [
         Plot(
             "Acceleration over one worker against the bandwidth of the link: predicted, but for the points with a "

@@ -18,6 +18,8 @@ EXPLODED = 1000
 """Times the median: a loss beyond it makes the axis logarithmic."""
 MOST_POINTS = 200
 """Of a ROC curve: more make the page larger and the picture no better."""
+AVERAGES = ("macro average", "micro average")
+"""Rows of a ROC file that are no class."""
 MOST_CLASSES = 20
 """With more, the cells of a confusion matrix have no room for numbers."""
 ZOOMS = (0.1, 0.25, 0.5, 1.0)
@@ -100,7 +102,7 @@ def _plots(inputs: Inputs, rows: Sequence[Row]) -> list[Plot]:
 def _costs(rows: Sequence[Row], models: Sequence[str]) -> list[Panel]:
     costs = {
         "num_parameters": ("Against parameters", "parameters", "~s"),
-        "train_seconds": ("Against the time of training", "seconds of training", ","),
+        "train_seconds": ("Against the time of training", "seconds of training", "~r"),
     }
     return [
         panel(title, _accuracy_against(rows, models, key, name, form))
@@ -198,6 +200,8 @@ def _by_class(points: Sequence[Row]) -> dict[object, list[Row]]:
     found: dict[object, list[Row]] = {}
     for point in points:
         label = point["class"]
+        if label in AVERAGES:
+            continue
         found.setdefault(int(label) if isinstance(label, float) else label, []).append(point)
     return found
 

@@ -65,8 +65,9 @@ def test_rows_and_files(data: PreparedData, tmp_path: Path) -> None:
     assert len(read_json(results / "recognition_pairs.json")) == 3
     seeds = read_json(results / "recognition_seeds.json")
     assert [(row["model"], row["num_seeds"]) for row in seeds] == [("densenet10", 2), ("densenet16", 1)]
-    metrics = read_json(results / "recognition.metrics.json")
-    assert metrics["densenet10"]["test_accuracy"] == rows[0]["test_accuracy"]
+    metrics = read_json(results / "metrics/recognition/densenet10.json")
+    assert metrics["test_accuracy"] == rows[0]["test_accuracy"]
+    assert len(list((results / "metrics/recognition").iterdir())) == 2  # further seeds are no models
     with (results / "evaluate/confusion/densenet16.csv").open() as file:
         pairs = [(row["actual"], row["predicted"]) for row in csv.DictReader(file)]
     assert sum(actual == predicted for actual, predicted in pairs) / 45 == rows[2]["test_accuracy"]
