@@ -182,6 +182,8 @@ def run_worker(job: Job) -> None:
         # The launcher ends this rank as soon as it has seen the other one end, and names that one.
         time.sleep(PEER_SECONDS)
         raise UserError(f"{job.name}: rank {rank} {LOST_THE_OTHERS}: {one_line(error)}") from None
+    finally:
+        heartbeat.leave()
     hvd.shutdown()
 
 
