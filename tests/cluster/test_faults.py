@@ -19,7 +19,7 @@ from tests.imports import ROOT
 from tests.parallel.faults.launches import JOB, write_params
 from tests.soak import SOAK
 
-pytestmark = pytest.mark.usefixtures("machine")
+pytestmark = [pytest.mark.usefixtures("machine"), pytest.mark.timeout(3600)]
 soak = pytest.mark.skipif(not SOAK, reason="waits for minutes; a soak test (GQBENCH_SOAK)")
 
 MODULE = "tests.parallel.faults.run_job"

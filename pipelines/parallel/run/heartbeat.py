@@ -9,34 +9,34 @@ import os
 import re
 import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 
 MARK = "@gqbench-alive"
-PATTERN = re.compile(rf"{MARK} (\d+) ([01])\n?")
+PATTERN = re.compile(rf"{MARK} (\d+) ([01L])\n?")
+LEAVES = "L"
+"""In place of whether the rank waits: it has nothing more to do with the others, and gives no further sign."""
 ENVIRONMENT = "GQBENCH_HEARTBEAT"
 INTERVAL_SECONDS = 3.0
 TICK_SECONDS = 1.0
 EXIT_ORPHANED = 1
-THREAD = "heartbeat"
 WAITS_IN = os.path.join("horovod", "torch", "mpi_ops.py")
 FRAMES_LOOKED_AT = 4
 
 _steps = 0
+_left = threading.Event()
+_writing = threading.Lock()
 
 
 def start() -> None:
     """Give signs of life from now on, where the launching stage asked for them by GQBENCH_HEARTBEAT=1.
 
-    Called by the main thread, again for every further job of the process. A worker whose output nobody takes any more
-    has lost its launcher: it ends at once.
+    Called by the main thread. A worker whose output nobody takes any more has lost its launcher: it ends at once.
     """
-    beats = any(thread.name == THREAD for thread in threading.enumerate())
-    if os.environ.get(ENVIRONMENT) == "1" and not beats:
+    if os.environ.get(ENVIRONMENT) == "1":
         main = threading.get_ident()
-        threading.Thread(target=_beat, args=(main,), name=THREAD, daemon=True).start()
+        threading.Thread(target=_beat, args=(main,), name="heartbeat", daemon=True).start()
 
 
 def report_steps(done: int) -> None:
@@ -45,16 +45,30 @@ def report_steps(done: int) -> None:
     _steps = done
 
 
+def leave() -> None:
+    """Give the last sign of life: what this rank does from now on keeps no other one waiting."""
+    with _writing:
+        _left.set()
+        if os.environ.get(ENVIRONMENT) == "1":
+            _write(LEAVES)
+
+
 def _beat(main: int) -> None:
-    assert sys.__stdout__ is not None
-    output = sys.__stdout__.fileno()
     while True:
         waits = _in_horovod(sys._current_frames().get(main))
-        try:
-            os.write(output, f"{MARK} {_steps} {int(waits)}\n".encode())
-        except OSError:
-            os._exit(EXIT_ORPHANED)
-        time.sleep(INTERVAL_SECONDS)
+        with _writing:
+            if not _left.is_set():
+                _write(str(int(waits)))
+        if _left.wait(INTERVAL_SECONDS):
+            return
+
+
+def _write(state: str) -> None:
+    assert sys.__stdout__ is not None
+    try:
+        os.write(sys.__stdout__.fileno(), f"{MARK} {_steps} {state}\n".encode())
+    except OSError:
+        os._exit(EXIT_ORPHANED)
 
 
 def _in_horovod(frame: FrameType | None) -> bool:
@@ -129,8 +143,11 @@ class Watch:
         self._thread.join()
 
     def heard(self, rank: int, state: tuple[str, str]) -> None:
-        """Note a sign of life of `rank` (steps, "1" if it waits); it is watched from its first one on."""
+        """Note a sign of life of `rank` (steps, and "1" if it waits); it is watched from its first one to its last."""
         with self._lock:
+            if state[1] == LEAVES:
+                self._ranks.pop(rank, None)
+                return
             known = self._ranks.setdefault(rank, _Rank(state))
             known.silent = 0.0
             if state != known.state:

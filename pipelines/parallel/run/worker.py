@@ -171,9 +171,13 @@ class Worker:
 
 
 def run_worker(job: Job) -> None:
-    """Be this Horovod rank of `job`; see `train_worker`."""
+    """Be this Horovod rank of `job`, with signs of life; see `train_worker`."""
     hvd.init()
-    train_worker(job)
+    heartbeat.start()
+    try:
+        train_worker(job)
+    finally:
+        heartbeat.leave()
     hvd.shutdown()
 
 
@@ -183,7 +187,6 @@ def train_worker(job: Job) -> None:
     Writes `job.result_file`, `job.history_file`, the traces and `job.checkpoint_folder`/model.pt. Raises UserError
     where another rank has been lost.
     """
-    heartbeat.start()
     try:
         _train(job)
     except HorovodInternalError as error:

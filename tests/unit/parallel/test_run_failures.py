@@ -7,7 +7,7 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.parallel.run import horovodrun
 from pipelines.parallel.run.failure import Output
-from pipelines.parallel.run.heartbeat import Limits, Watch
+from pipelines.parallel.run.heartbeat import LEAVES, Limits, Watch
 
 LIMITS = Limits(silence_warning=10, silence_error=20, stall_warning=5, stall_error=30)
 HOSTS = "node0:2,node1:1"
@@ -115,6 +115,15 @@ def test_a_rank_that_comes_back_costs_nothing(capsys: pytest.CaptureFixture[str]
     )
     assert capsys.readouterr().err == (warning + back) * 2
     assert (watch.failure, ended) == (None, [])
+
+
+def test_a_rank_that_has_left_is_not_missed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Rank 0 may send models to a slow store for long after the others have ended."""
+    watch, ended = watched()
+    ticks(watch, 1, lambda _: {0: ("9", "0"), 1: ("9", "1")})
+    ticks(watch, 1, lambda _: {1: ("9", LEAVES)})
+    ticks(watch, 100, lambda _: {0: ("9", "0")})
+    assert (capsys.readouterr().err, watch.failure, ended) == ("", None, [])
 
 
 def test_a_living_rank_that_lets_the_others_wait_is_late(capsys: pytest.CaptureFixture[str]) -> None:
