@@ -103,7 +103,7 @@ def test_all_problems_are_printed_at_once_a_line_each(
         ("bootstrap_samples: 1000", "bootstrap_samples: 1"),
         ("log_models: true", "log_models: perhaps"),
         ("sqlite:///mlflow.db #", "sqlite:///no/such.db #"),
-        ("rank: 2", "rank: 0"),
+        ("powersgd, rank: 2", "powersgd, rank: 0"),
         ("speedup:", "unheard_of: 1\nspeedup:"),
     )
     monkeypatch.setattr(sys, "argv", ["preflight"])
