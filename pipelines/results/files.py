@@ -1,4 +1,4 @@
-"""Result files: lists of flat JSON rows, and their nested summaries for `dvc metrics`."""
+"""Result files: lists of flat JSON rows, and a file a run for `dvc metrics`."""
 
 import csv
 import itertools
