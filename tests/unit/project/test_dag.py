@@ -95,7 +95,7 @@ def test_every_stage_depends_on_what_its_module_imports(path: Path) -> None:
 
 def test_a_new_import_makes_the_dependencies_stale() -> None:
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
-    without = text.replace("      - pipelines/models\n", "", 1)
+    without = text.replace("      - pipelines/config\n", "", 1)
     assert without != text
     assert with_dependencies(without) == text
 

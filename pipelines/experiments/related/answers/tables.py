@@ -66,8 +66,8 @@ def statistics_of(key: str, values: Sequence[float]) -> Row:
         half = None
         if std is not None:
             half = std / len(values) ** 0.5 * float(student.ppf(1 - SIGNIFICANCE / 2, len(values) - 1))
-        row[f"{key}_low"] = None if mean is None or half is None else mean - half
-        row[f"{key}_high"] = None if mean is None or half is None else mean + half
+        row[f"{key}_low"] = None if mean is None or half is None else max(0.0, mean - half)
+        row[f"{key}_high"] = None if mean is None or half is None else min(1.0, mean + half)
         row[f"{key}_seeds"] = len(values)
     return row
 

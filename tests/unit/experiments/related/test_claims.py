@@ -58,8 +58,9 @@ def test_a_claim_has_a_row_and_one_for_each_comparison() -> None:
 
 
 def test_the_interval_of_a_mean_is_students() -> None:
-    row = statistics_of("test_accuracy", [0.7, 0.8, 0.9])
-    half = T_2 * 0.1 / 3**0.5
+    row = statistics_of("test_accuracy", [0.78, 0.8, 0.82])
+    half = T_2 * 0.02 / 3**0.5
     assert row["test_accuracy_mean"] == pytest.approx(0.8)
     assert row["test_accuracy_high"] - row["test_accuracy_mean"] == pytest.approx(half)
+    assert statistics_of("test_accuracy", [0.9, 1.0])["test_accuracy_high"] == 1.0
     assert statistics_of("test_accuracy", [0.7])["test_accuracy_low"] is None
