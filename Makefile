@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # The tests of docs/reliability.md that have a long form.
 SOAK := tests/unit/config/test_wrong_parameters.py tests/unit/training/test_damage.py tests/unit/checkpoints \
     tests/unit/data tests/unit/tracking/test_lost.py \
-    tests/pipeline/test_kills.py
+    tests/pipeline/test_kills.py tests/parallel/faults tests/cluster/test_faults.py
 # DVC runs `python -m stages.*` and `horovodrun`: both come from the virtual environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 

@@ -11,8 +11,6 @@ from pipelines.data import sources  # noqa: F401 - registers the data sets
 from pipelines.data.raw import SOURCES
 from pipelines.data.transforms import TRANSFORMS
 from pipelines.errors import UserError
-from pipelines.experiments.related import RelatedConfig
-from pipelines.experiments.related.systems import build_system
 from pipelines.models import DenseNetConfig, base_of, find_factory, is_densenet
 from pipelines.models.blocks import block_layers
 from pipelines.parallel.strategies.bases.gq_options import GqOptions
@@ -32,7 +30,6 @@ def check_references(sections: dict[str, Any], options: dict[str, Any], params: 
     `sections` are those that could be read; `options` are those of every valid method by its name.
     """
     problems = [_model_problem(use, sections.get("densenet")) for use in models_used(sections)]
-    problems += [_system_problem(sections["related"], name) for name in systems_used(sections)]
     problems += [_data_problem(use) for use in data_used(sections)]
     problems.append(_transform_problem(sections))
     problems += [_method_problem(use, options) for use, _ in methods_used(sections)]
@@ -64,12 +61,6 @@ def models_used(sections: dict[str, Any]) -> Iterator[Use]:
             yield from (
                 Use(f"study.{name}.models", model) for model in (*part.models, *part.curve_models, *ablated)
             )
-
-
-def systems_used(sections: dict[str, Any]) -> Iterator[str]:
-    """Yield every system that the section `related` names."""
-    if related := sections.get("related"):
-        yield from related.systems
 
 
 def data_used(sections: dict[str, Any]) -> Iterator[Use]:
@@ -121,18 +112,6 @@ def _model_problem(use: Use, densenet: DenseNetConfig | None) -> str | None:
             block_layers(int(base_of(use.name).removeprefix("densenet")), densenet)
     except UserError as error:
         return f"{use.key}: {show_key(use.name)}: {error}"
-    return None
-
-
-def _system_problem(related: RelatedConfig, name: str) -> str | None:
-    """Say what is wrong with a system's parameters, or with a model or transform that it asks for with them."""
-    try:
-        for variant in build_system(related, name).variants():
-            find_factory(variant.model)
-            if variant.transform is not None:
-                TRANSFORMS[variant.transform]
-    except UserError as error:
-        return str(error)
     return None
 
 

@@ -6,12 +6,15 @@ from typing import Any
 from pipelines.config import load_yaml, section_of
 from pipelines.config.show import show_key
 from pipelines.data.config import PrepareConfig
+from pipelines.data.transforms import TRANSFORMS
 from pipelines.errors import UserError
 from pipelines.evaluation.config import EvaluateConfig
 from pipelines.experiments.convergence import ConvergenceConfig
 from pipelines.experiments.related import RelatedConfig
+from pipelines.experiments.related.systems import build_system
 from pipelines.experiments.study import StudyConfig
 from pipelines.experiments.sweep import SlowLinkConfig, SweepConfig
+from pipelines.models import find_factory
 from pipelines.models.config import DenseNetConfig
 from pipelines.parallel.config import DistributedConfig
 from pipelines.parallel.strategies import build_method
@@ -61,10 +64,35 @@ def check_sections(document: dict[str, Any], path: Path) -> tuple[dict[str, Any]
         except UserError as error:
             problems.append(str(error))
     sections["methods"], wrong = _check_methods(document, path)
+    wrong += _check_systems(sections, path)
     known = [*SECTIONS, "methods"]
     unknown = [show_key(key) for key in document if key not in known]
     problems += [*wrong, *(f"{path}: {key}: unknown section; allowed: {', '.join(known)}" for key in unknown)]
     return sections, problems
+
+
+def _check_systems(sections: dict[str, Any], path: Path) -> list[str]:
+    """Return a line for each system whose parameters are not allowed; takes `related` out of `sections` then."""
+    problems = [
+        f"{path}: {problem}"
+        for name in (sections["related"].systems if "related" in sections else ())
+        if (problem := _system_problem(sections["related"], name)) is not None
+    ]
+    if problems:
+        del sections["related"]
+    return problems
+
+
+def _system_problem(related: RelatedConfig, name: str) -> str | None:
+    """Say what is wrong with a system's parameters, or with a model or transform that it asks for with them."""
+    try:
+        for variant in build_system(related, name).variants():
+            find_factory(variant.model)
+            if variant.transform is not None:
+                TRANSFORMS[variant.transform]
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _check_methods(document: dict[str, Any], path: Path) -> tuple[dict[str, Any], list[str]]:

@@ -17,10 +17,9 @@ from pipelines.results import read_json
 from tests.cluster import faults
 from tests.imports import ROOT
 from tests.parallel.faults.launches import JOB, write_params
-from tests.soak import SOAK
 
 pytestmark = [pytest.mark.usefixtures("machine"), pytest.mark.timeout(3600)]
-soak = pytest.mark.skipif(not SOAK, reason="waits for minutes; a soak test (GQBENCH_SOAK)")
+soak = pytest.mark.soak
 
 MODULE = "tests.parallel.faults.run_job"
 EXAMPLE = ROOT / "examples/digits_elastic.py"

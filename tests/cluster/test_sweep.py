@@ -11,6 +11,8 @@ METHODS = ["sdp", "gq8_bucketed", "auto"]
 AUTO = {
     "strategy": "auto",
     "wire_bits": [8],
+    "factor_ranks": [1],
+    "max_error": 0.5,
     "measured_steps": 1,
     "trial_rounds": 1,
     "trial_steps": 1,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -113,8 +114,7 @@ def test_the_summary_goes_on_without_a_system_that_failed(job: RelatedJob, rows:
     assert rows
     folder = job.result_file.parents[1]
     failed = fake.Fake("failed", fake.Fake.Options())
-    (folder / "related").mkdir()
-    job.result_file.parent.rename(folder / "related" / "runs")
+    shutil.copytree(job.result_file.parent, folder / "related" / "runs")
     summarise([job.system, failed], folder)
     found = json.loads((folder / "related" / "related.json").read_text())
     assert {row["system"] for row in found} == {"fake"}

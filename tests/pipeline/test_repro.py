@@ -1,6 +1,7 @@
 """A tiny but real `dvc repro`: every stage, real horovodrun, real MLflow store."""
 
 import json
+import shutil
 
 import pytest
 
@@ -99,6 +100,7 @@ def test_metrics_and_plots_are_shown(workspace: Workspace) -> None:
     assert len(lines["Path"]) < 250  # a line a run, and few columns
     workspace.run("dvc", "plots", "show", "-o", "plots")
     page = (workspace.folder / "plots/index.html").read_text(encoding="utf-8")
+    shutil.rmtree(workspace.folder / "plots")
     assert "No plots" not in page
     assert "validation_loss" in page
 
@@ -116,7 +118,7 @@ def check_a_parameter(workspace: Workspace) -> None:
     workspace.set_params(speedup__links_mbit_per_second=[50])
     assert stages_run(workspace.run("dvc", "repro")) == ["speedup", "report"]
     links = {row["link"] for row in workspace.json("results/speedup.json")}
-    assert links == {"measured", "50mbit"}
+    assert links == {"measured", "50mbit"} | ({"100mbit"} if cluster_problem() is None else set())
     # The metrics of the last commit come from DVC's cache: git holds dvc.lock, and no result.
     assert workspace.run("git", "ls-files", "results") == ""
     compared = json.loads(workspace.run("dvc", "metrics", "diff", "--all", "--json"))

@@ -145,7 +145,8 @@ def _by_link(rows: Sequence[Row], methods: Sequence[str]) -> Iterator[Panel]:
             .mark_rule(strokeDash=[4, 4], color=PLAIN_SUMS)
             .encode(y="one:Q")
         )
-        yield panel(model, alt.layer(one, lines, measured))
+        layers = [one, lines, measured] if any(row["source"] == "measured" for row in mine) else [one, lines]
+        yield panel(model, alt.layer(*layers))
 
 
 def _by_workers(rows: Sequence[Row], studied: Sequence[str]) -> Iterator[Panel]:

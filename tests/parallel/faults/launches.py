@@ -130,7 +130,7 @@ def left(folder: Path) -> dict[str, Any]:
         epoch = max(checkpoint._epochs_of(checkpoint_folder, rank))
         payload = checkpoints.load(checkpoint.rank_file(checkpoint_folder, rank, epoch))
         history = [{k: v for k, v in one.items() if k != "seconds"} for one in payload.pop("history")]
-        for timed in ("steps", "local_seconds"):
+        for timed in ("steps", "local_samples"):
             payload.pop(timed)
         found[f"rank{rank}"] = {**payload, "history": history}
     return found

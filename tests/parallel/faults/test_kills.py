@@ -21,7 +21,7 @@ from tests.parallel.faults.launches import (
     write_params,
 )
 from tests.parallel.faults.run_job import POISON
-from tests.soak import SOAK, times
+from tests.soak import times
 
 EPOCHS = times(6, 12)
 KINDS: list[tuple[int, ...]] = [(1,), (0,), (0, 1), ()]
@@ -115,7 +115,7 @@ def test_a_spoilt_loss_and_kills_lose_nothing(tmp_path: Path, params: Path) -> N
     print(f"{kills.total()} kills of two ranks, by ranks ((): the launcher): {dict(kills)}; nothing lost")
 
 
-@pytest.mark.skipif(not SOAK, reason="waits for limits to pass; a soak test (GQBENCH_SOAK)")
+@pytest.mark.soak
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_stopped_rank_is_named_then_the_job_ends_and_resumes(
     tmp_path: Path, params: Path, rank: int
@@ -135,7 +135,7 @@ def test_a_stopped_rank_is_named_then_the_job_ends_and_resumes(
     finish_and_compare(file, params)
 
 
-@pytest.mark.skipif(not SOAK, reason="waits for limits to pass; a soak test (GQBENCH_SOAK)")
+@pytest.mark.soak
 def test_a_stopped_rank_that_goes_on_costs_nothing(tmp_path: Path, params: Path) -> None:
     file = copied(params, tmp_path / "job", silence_warning_seconds=10, silence_error_seconds=600)
     launch = Launch(file)

@@ -83,7 +83,8 @@ def test_sharing_divides_the_parameters_of_the_kernels_by_their_uses(build):
 def test_every_registered_baseline_has_a_published_size():
     assert set(MODELS) == {
         *("densenet<depth>", "vgg16_bn", "vgg19_bn", "resnet18", "resnet50", "efficientnet_b0"),
-        *("dacnn<depth>", "dacnnmix<depth>", "dacnnreg<depth>", "plain<depth>"),
+        *("dacnn<depth>", "dacnnmix<depth>", "dacnnreg<depth>", "dacnnplain<depth>", "plain<depth>"),
+        *("compact3", "compact5", "compact7"),
     }
 
 

@@ -37,6 +37,8 @@ UNUSED: dict[str, list[str]] = {
     "slow_link": [
         *(f"distributed.{key}" for key in ("epochs", "local_steps", "network_interface", "warmup_steps")),
         "distributed.trace_*",
+        "distributed.silence_*_seconds",
+        "distributed.stall_*_seconds",
     ],
     # What the rows were made with stands in the rows; the lists of runs say which files to read.
     "speedup": ["tracking.*", "distributed.*"],

@@ -7,6 +7,8 @@ from horovod_gq.config import EXCHANGES, SMALL_WIDTHS, WIRE_WIDTHS
 from horovod_gq.layout import ROW
 from pipelines.config import choice, require
 
+MOST_GROUP = 2**30
+
 
 @dataclass(frozen=True, kw_only=True)
 class GqOptions:
@@ -27,8 +29,8 @@ class GqOptions:
         choice("exchange", self.exchange, EXCHANGES)
         choice("small_bits", self.small_bits, SMALL_WIDTHS)
         group = self.scale_group
-        fits = group is None or (group >= ROW and group % ROW == 0)
-        require(fits, "scale_group", group, f"null or a multiple of {ROW}")
+        fits = group is None or (ROW <= group <= MOST_GROUP and group % ROW == 0)
+        require(fits, "scale_group", group, f"null or a multiple of {ROW}, at most {MOST_GROUP}")
 
     @property
     def config(self) -> GQConfig:
