@@ -74,9 +74,14 @@ def visits(page: Path) -> Iterator[dict[str, Visit]]:
             "phone": Visit(browser, page, 390, color_scheme="dark"),
         }
         for visit in found.values():
-            visit.page.evaluate("pagePlots.then(() => explorerShown).then(() => true)")
-            visit.page.evaluate(OPEN_ALL)
+            unfold(visit)
         yield found
+
+
+def unfold(visit: Visit) -> None:
+    """Wait until all is drawn, and open what is folded."""
+    visit.page.evaluate("pagePlots.then(() => explorerShown).then(() => true)")
+    visit.page.evaluate(OPEN_ALL)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +148,7 @@ def test_the_page_can_be_read_aloud(wide: Visit) -> None:
 def test_the_keyboard_reaches_every_control_and_shows_where_it_is(wide: Visit) -> None:
     controls = "a[href], input, select, summary"
     wide.page.reload()  # other tests move the focus
+    unfold(wide)
     everything = wide.page.evaluate(f"document.querySelectorAll('{controls}').length")
     wide.page.evaluate("document.activeElement.blur()")
     reached, seen = (
@@ -177,6 +183,8 @@ def shown(visit: Visit) -> dict[str, Any]:
 
 @pytest.mark.parametrize("control", CONTROLS)
 def test_the_explorer_follows_every_control_by_keyboard(wide: Visit, control: str) -> None:
+    wide.page.reload()  # to where nothing stands at its end
+    unfold(wide)
     before = shown(wide)
     wide.page.locator(f"#explorer-{control}").focus()
     wide.page.keyboard.press("ArrowDown" if control == "model" else "ArrowRight")
@@ -261,3 +269,6 @@ def test_paper_shows_every_plot_and_what_was_folded(visits: dict[str, Visit]) ->
     assert not page.locator("#explorer-controls").is_visible()
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert not page.evaluate("[...document.querySelectorAll('details')].some((each) => each.open)")
+    page.emulate_media(media="screen")
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.evaluate(OPEN_ALL)
