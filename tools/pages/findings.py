@@ -1,78 +1,71 @@
 """The README's table of questions and answers."""
 
+from collections.abc import Iterator
+
 from tools.headline import DATA, MODELS
 from tools.pages.rows import interval, rows_of, table
 from tools.pages.tables import SHOWN
 
+GQ = "gq4_bucketed"
+LINKS = {
+    "100mbit": "How much faster is a step on 100 Mbit/s?",
+    "1gbit": "And on 1 Gbit/s?",
+    "unshaped": "And where the network is memory?",
+}
+Answer = tuple[str, str, str]
+"""Question, answer, and the command behind it."""
+
 
 def findings() -> str:
-    """Return the README's questions and answers."""
+    """Return the README's questions and answers, at most ten."""
+    answers = [*_of_the_sweep(), _of_the_accuracy(), *_of_the_study()]
+    assert len(answers) <= 10
+    lines = [[question, answer, f"`{command}`"] for question, answer, command in answers]
+    return table(["question", "answer", "command"], lines)
+
+
+def _of_the_sweep() -> Iterator[Answer]:
+    """Yield what two workers gain and lose, times plain sums, and the bytes they save."""
     rows = [row for row in rows_of("sweep/sweep.json") if row["workers"] <= 2]
     step = {(row["model"], row["link"], row["method"]): row["step_seconds_median"] for row in rows}
+    gain = {
+        (model, link, one): step[model, link, "sdp"] / step[model, link, one] for model, link, one in step
+    }
+    for link, question in LINKS.items():
+        gains = (f"{name} {gain[model, link, GQ]:.2f}" for model, name in MODELS.items())
+        yield question, f"{', '.join(gains)} times", "make sweep"
     sent = {
         (row["model"], row["method"]): row["wire_bytes_counted_per_step"]
         for row in rows
         if row["link"] == "100mbit"
     }
-    gain = {cell: step[*cell[:2], "sdp"] / seconds for cell, seconds in step.items()}
-
-    def of_models(link: str) -> str:
-        return (
-            ", ".join(f"{name} {gain[model, link, 'gq4_bucketed']:.2f}" for model, name in MODELS.items())
-            + " times"
-        )
-
-    def fewer(model: str) -> str:
-        return f"{sent[model, 'sdp'] / sent[model, 'gq4_bucketed']:.1f}"
-
+    fewer = {model: f"{sent[model, 'sdp'] / sent[model, GQ]:.1f}" for model in MODELS}
+    saved = f"{fewer['densenet100']} times fewer than fp32 for DenseNet-100, {fewer['vgg16_bn']} for VGG-16"
+    yield "How many bytes does it send?", saved, "make sweep"
+    cell = ("vgg16_bn", "100mbit")
+    rivals = {one: gain[*cell, one] for one in SHOWN if not one.startswith(("gq", "auto"))}
+    best = max(rivals, key=rivals.__getitem__)
+    yield "Who is faster?", f"{SHOWN[best]} with VGG-16 on 100 Mbit/s: {rivals[best]:.1f} times", "make sweep"
     fp16 = sorted(gain[model, "unshaped", "sdp_fp16"] for model in MODELS)
-    rivals = [
-        method
-        for method in {cell[2] for cell in gain}
-        if method in SHOWN and not method.startswith(("gq", "auto"))
-    ]
-    best = max(rivals, key=lambda method: gain["vgg16_bn", "100mbit", method])
-    accuracy = [
+    yield (
+        "When does compression lose?",
+        f"fp16 on unshaped links: {fp16[0]:.2f} to {fp16[-1]:.2f} times",
+        "make sweep",
+    )
+
+
+def _of_the_accuracy() -> Answer:
+    """Return what 4 bits cost, with the interval over seeds."""
+    costs = (
         f"{DATA[row['data']]} {interval(row, 'difference_')}"
         for row in rows_of("convergence/parity.json")
-        if row["method"] == "gq4_bucketed"
-    ]
-    answers = {
-        (row["statement"], row["data"]): row["answer"]
-        for row in rows_of("study/study.json")
-        if "statement" in row and row["test"] is None
-    }
-    lines = [
-        ("How much faster is a step on 100 Mbit/s?", of_models("100mbit"), "make sweep"),
-        ("And on 1 Gbit/s?", of_models("1gbit"), "make sweep"),
-        ("And where the network is memory?", of_models("unshaped"), "make sweep"),
-        (
-            "How many bytes does it send?",
-            f"{fewer('densenet100')} times fewer than fp32 for DenseNet-100, {fewer('vgg16_bn')} for VGG-16",
-            "make sweep",
-        ),
-        (
-            "What does it cost in accuracy?",
-            "Points over plain sums: " + ", ".join(accuracy),
-            "make convergence",
-        ),
-        (
-            "Who is faster?",
-            f"{SHOWN[best]} with VGG-16 on 100 Mbit/s: {gain['vgg16_bn', '100mbit', best]:.1f} times",
-            "make sweep",
-        ),
-        (
-            "When does compression lose?",
-            f"fp16 on unshaped links: {fp16[0]:.2f} to {fp16[-1]:.2f} times",
-            "make sweep",
-        ),
-        *(
-            (f'Does "{statement}" hold?', f"{answer} on {DATA[data]}", "make study")
-            for (statement, data), answer in answers.items()
-            if data == "digits"
-        ),
-    ]
-    return table(
-        ["question", "answer", "command"],
-        [[question, answer, f"`{command}`"] for question, answer, command in lines],
+        if row["method"] == GQ
     )
+    return "What does it cost in accuracy?", f"Points over plain sums: {', '.join(costs)}", "make convergence"
+
+
+def _of_the_study() -> Iterator[Answer]:
+    """Yield the answers to the study's claims on the digits."""
+    for row in rows_of("study/study.json"):
+        if row["experiment"] == "claim" and row["test"] is None and row["data"] == "digits":
+            yield f'Does "{row["statement"]}" hold?', f"{row['answer']} on {DATA['digits']}", "make study"
