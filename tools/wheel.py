@@ -35,7 +35,7 @@ def build(folder: Path) -> tuple[Path, Path]:
             _copy(ROOT / name, copy / name)
         sdist = folder / _hook("build_sdist", copy, folder)
         with tarfile.open(sdist) as archive:
-            archive.extractall(temporary, filter="data")
+            archive.extractall(temporary)  # our own, made a moment ago; Python before 3.11.4 knows no filter
         unpacked = Path(temporary) / sdist.name.removesuffix(".tar.gz")
         return sdist, folder / _hook("build_wheel", unpacked, folder)
 

@@ -130,8 +130,10 @@ def left(folder: Path) -> dict[str, Any]:
         epoch = max(checkpoint._epochs_of(checkpoint_folder, rank))
         payload = checkpoints.load(checkpoint.rank_file(checkpoint_folder, rank, epoch))
         history = [{k: v for k, v in one.items() if k != "seconds"} for one in payload.pop("history")]
-        for timed in ("steps", "local_samples"):
-            payload.pop(timed)
+        # Times; and counted bytes, of which the stock optimizer's placeholders of a step (4 bytes a tensor) can be
+        # counted with the step after a resume. What the row says of bytes a step is compared.
+        for measured in ("steps", "local_samples", "bytes"):
+            payload.pop(measured)
         found[f"rank{rank}"] = {**payload, "history": history}
     return found
 
