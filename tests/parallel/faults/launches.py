@@ -130,8 +130,8 @@ def left(folder: Path) -> dict[str, Any]:
         epoch = max(checkpoint._epochs_of(checkpoint_folder, rank))
         payload = checkpoints.load(checkpoint.rank_file(checkpoint_folder, rank, epoch))
         history = [{k: v for k, v in one.items() if k != "seconds"} for one in payload.pop("history")]
-        # Times; and counted bytes, of which the stock optimizer's placeholders of a step (4 bytes a tensor) can be
-        # counted with the step after a resume. What the row says of bytes a step is compared.
+        # Times; and the bytes counted step by step: once, one step of a resumed run had 32 bytes more (eight of the
+        # stock optimizer's placeholders), and why is not known yet. What the row says of bytes a step is compared.
         for measured in ("steps", "local_samples", "bytes"):
             payload.pop(measured)
         found[f"rank{rank}"] = {**payload, "history": history}
