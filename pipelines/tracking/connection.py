@@ -1,6 +1,11 @@
 """The connection of one stage to its MLflow store, and what a failing one raises."""
 
+import fcntl
+import hashlib
+import os
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import mlflow
 from mlflow.exceptions import MlflowException
@@ -13,6 +18,19 @@ from pipelines.tracking.store import without_password
 STORE_FAILURES = (MlflowException, SQLAlchemyError, OSError)
 _SERVERS_OWN = 500  # from here on a status speaks of the server, not of what it was asked
 _TOO_MANY_REQUESTS = 429
+
+
+def open_client(uri: str) -> mlflow.MlflowClient:
+    """Return a client of the store at `uri`, one process of this user at a time.
+
+    The first client of an empty database makes its tables, step by step; a second one that starts meanwhile fails in
+    the middle of it, as MLflow 3.17 holds no lock here.
+    """
+    database = os.path.abspath(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:") else uri
+    name = f"gqbench-store-{os.getuid()}-{hashlib.sha256(database.encode()).hexdigest()[:16]}.lock"
+    with (Path(tempfile.gettempdir()) / name).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return mlflow.MlflowClient(uri)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ def main() -> None:
     uri, key = store_uri(config)
     check_store(uri, key)
     prepare_environment()
-    import mlflow
+    from pipelines.tracking.connection import open_client
 
-    experiment = mlflow.MlflowClient(uri).get_experiment_by_name(config.experiment)
+    experiment = open_client(uri).get_experiment_by_name(config.experiment)
     if experiment is None:
         print(f"the store has no experiment {config.experiment!r} yet")
         return

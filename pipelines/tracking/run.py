@@ -70,14 +70,12 @@ def _reach(uri: str, key: str, opening: Opening, delivery: Delivery) -> "MlflowT
         delivery.lose(problem)
         return None
     prepare_environment()
-    import mlflow
-
-    from pipelines.tracking.connection import STORE_FAILURES, Connection, passes, reason
+    from pipelines.tracking.connection import STORE_FAILURES, Connection, open_client, passes, reason
     from pipelines.tracking.interrupted import close_dead_runs
     from pipelines.tracking.opened import open_run_of
 
     try:
-        client = mlflow.MlflowClient(uri)
+        client = open_client(uri)
         if pending():  # first: what an earlier stage could not send may be what this one goes on with
             print(*report(send_all(client, uri)), sep="\n", file=sys.stderr, flush=True)
         connection = Connection.to(client, uri, opening.experiment)

@@ -37,12 +37,10 @@ def send(config: TrackingConfig) -> Sent:
     uri, key = store_uri(config)
     check_store(uri, key)
     prepare_environment(patient=True)
-    import mlflow
-
-    from pipelines.tracking.connection import STORE_FAILURES, reason
+    from pipelines.tracking.connection import STORE_FAILURES, open_client, reason
 
     try:
-        return send_all(mlflow.MlflowClient(uri), uri)
+        return send_all(open_client(uri), uri)
     except (*STORE_FAILURES, ImportError) as error:
         raise store_error(uri, key, reason(error)) from None
 

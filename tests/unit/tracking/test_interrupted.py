@@ -190,9 +190,10 @@ class Project:
 
     def epochs(self) -> list[int]:
         """Return the epochs that the last training's run holds."""
-        history = mlflow.MlflowClient(self.store).get_metric_history
+        # Not before the training itself has made the store: two processes cannot make its tables at once.
         if not (self.folder / "checkpoints/recognition/densenet10/last.pt").exists():
             return []
+        history = mlflow.MlflowClient(self.store).get_metric_history
         found = [run for run in self.runs() if run.data.tags["role"] == Role.MODEL]
         return [metric.step for metric in history(found[-1].info.run_id, "train_loss")]
 
