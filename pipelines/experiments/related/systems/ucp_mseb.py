@@ -9,7 +9,7 @@ from torch import nn
 
 from pipelines.config import different, number, require, whole
 from pipelines.data import ordered_batches
-from pipelines.experiments.related.system import SYSTEMS, Comparison, Context, Role, System, Variant
+from pipelines.experiments.related.system import SYSTEMS, Build, Comparison, Context, Role, System, Variant
 from pipelines.models.pruning import magnitude_scores, mseb_scores, prune, random_scores, remove_mseb
 from pipelines.models.pruning.prune import MOST_PERCENT
 from pipelines.models.pruning.scores import Scores
@@ -69,56 +69,23 @@ class UcpMseb(System):
     def variants(self) -> Sequence[Variant]:
         """Return the whole network, the scored one, and what pruning by each score leaves, trained in both ways."""
         model, percent = self.options.model, self.options.percent
-        tuned = {"rates": self.options.fine_tuning_rates}
-
-        def by_scores(name: str, role: Role, rate: int) -> Variant:
-            what = f"{rate} % fewer channels by MSEB's scores, from scratch"
-            change = partial(from_scratch, score=blocks_scores, percent=rate)
-            return Variant(name=name, role=role, what=what, model=model, after="scored", change=change)
-
+        blocks = f"{model}-mseb{self.options.reduction}"
+        by_blocks = "by MSEB's scores"
+        table: list[tuple[str, Role, str, str, Build]] = [
+            ("ucp", Role.SYSTEM, by_blocks, "scored", _anew(blocks_scores, percent)),
+            ("ucp_tuned", Role.ABLATION, by_blocks, "scored", partial(fine_tuned_by_blocks, percent=percent)),
+            ("magnitude", Role.PEER, "by the L1 norm of the weights", "whole", _anew(weight_scores, percent)),
+            ("magnitude_tuned", Role.PEER, "by the L1 norm", "whole", _tuned(weight_scores, percent)),
+            ("random_tuned", Role.PEER, "random channels", "whole", _tuned(chance_scores, percent)),
+            *(
+                (f"ucp{rate}", Role.ABLATION, f"{rate} % {by_blocks}", "scored", _anew(blocks_scores, rate))
+                for rate in self.options.other_percents
+            ),
+        ]
         return [
             Variant(name="whole", role=Role.BASELINE, what="the whole network", model=model),
             Variant(
-                name="scored",
-                role=Role.ABLATION,
-                what="the whole network with the blocks that score its channels",
-                model=f"{model}-mseb{self.options.reduction}",
-            ),
-            by_scores("ucp", Role.SYSTEM, percent),
-            Variant(
-                name="ucp_tuned",
-                role=Role.ABLATION,
-                what="by MSEB's scores, fine-tuned",
-                model=model,
-                after="scored",
-                change=partial(fine_tuned_by_blocks, percent=percent),
-                **tuned,  # type: ignore[arg-type]
-            ),
-            Variant(
-                name="magnitude",
-                role=Role.PEER,
-                what="by the L1 norm of the weights, from scratch",
-                model=model,
-                after="whole",
-                change=partial(from_scratch, score=weight_scores, percent=percent),
-            ),
-            Variant(
-                name="magnitude_tuned",
-                role=Role.PEER,
-                what="by the L1 norm of the weights, fine-tuned",
-                model=model,
-                after="whole",
-                change=partial(fine_tuned, score=weight_scores, percent=percent),
-                **tuned,  # type: ignore[arg-type]
-            ),
-            Variant(
-                name="random_tuned",
-                role=Role.PEER,
-                what="random channels, fine-tuned",
-                model=model,
-                after="whole",
-                change=partial(fine_tuned, score=chance_scores, percent=percent),
-                **tuned,  # type: ignore[arg-type]
+                name="scored", role=Role.ABLATION, what="the whole network with scoring blocks", model=blocks
             ),
             Variant(
                 name="by_hand",
@@ -126,8 +93,21 @@ class UcpMseb(System):
                 what="the same small network, made by hand",
                 model=f"{model}-pruned{percent}",
             ),
-            *(by_scores(f"ucp{rate}", Role.ABLATION, rate) for rate in self.options.other_percents),
+            *(self._pruned(*row) for row in table),
         ]
+
+    def _pruned(self, name: str, role: Role, what: str, after: str, change: Build) -> Variant:
+        """Return a variant that keeps weights, and so tries the rates of fine-tuning, or starts from scratch."""
+        tuned = name.endswith("_tuned")
+        return Variant(
+            name=name,
+            role=role,
+            what=f"{what}, {'fine-tuned' if tuned else 'from scratch'}",
+            model=self.options.model,
+            after=after,
+            change=change,
+            rates=self.options.fine_tuning_rates if tuned else (),
+        )
 
     def comparisons(self) -> Sequence[Comparison]:
         """Return that the pruned network keeps the accuracy; what the scores are good for is for orientation."""
@@ -172,6 +152,14 @@ def fine_tuned_by_blocks(_: nn.Module, context: Context, *, percent: int) -> nn.
     """Return the source without its least important channels and without blocks, whose mean scores stay."""
     scores = blocks_scores(context)
     return prune(remove_mseb(_source(context), scores), percent, scores)
+
+
+def _anew(score: Score, percent: int) -> Build:
+    return partial(from_scratch, score=score, percent=percent)
+
+
+def _tuned(score: Score, percent: int) -> Build:
+    return partial(fine_tuned, score=score, percent=percent)
 
 
 def _source(context: Context) -> nn.Module:
