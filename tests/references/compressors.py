@@ -83,6 +83,67 @@ def two_means(values: Vector, sizes: list[int]) -> Vector:
     return sent
 
 
+def tree_value(code: int) -> float:
+    """Dettmers 2016, dynamic tree: seven bits are zeros, a one, and a binary fraction of 0.1 to 1; 0 is zero."""
+    if code == 0:
+        return 0.0
+    bits = f"{code:07b}"
+    zeros = bits.index("1")
+    fraction = bits[zeros + 1 :]
+    place = int(fraction or "0", 2)
+    return float(10.0**-zeros * (0.1 + 0.9 * (place + 0.5) / 2 ** len(fraction)))
+
+
+def nearest_in_tree(values: Vector, sizes: list[int]) -> Vector:
+    """Each value as the nearest magnitude of the tree in units of its tensor's largest one."""
+    table = [tree_value(code) for code in range(128)]
+    found = []
+    for part in np.split(values, np.cumsum(sizes)[:-1]):
+        largest = np.abs(part).max()
+        for value in part:
+            share = abs(value) / largest
+            found.append(math.copysign(min(table, key=lambda each: abs(each - share)), value) * largest)
+    return np.array(found)
+
+
+def means_of_the_outer(values: Vector, sizes: list[int], density: float) -> Vector:
+    """Dryden 2016: the k outermost values of a tensor, shared between both sides as all are, as the mean of a side."""
+    found = []
+    for part in np.split(values, np.cumsum(sizes)[:-1]):
+        count = math.ceil(density * len(part))
+        above = round(count * sum(value > 0 for value in part) / len(part))
+        order = sorted(range(len(part)), key=lambda i: part[i])
+        sent = np.zeros_like(part)
+        for chosen in (order[len(part) - above :], order[: count - above]):
+            for index in chosen:
+                sent[index] = sum(part[i] for i in chosen) / len(chosen)
+        found.append(sent)
+    return np.concatenate(found)
+
+
+def bucket_means(values: Vector, sizes: list[int], num_buckets: int) -> Vector:
+    """Jiang 2018: the mean of the values between two neighbouring quantiles of the tensor."""
+    found = []
+    for part in np.split(values, np.cumsum(sizes)[:-1]):
+        ordered = sorted(part)
+        bounds = [ordered[place * len(part) // num_buckets] for place in range(1, num_buckets)]
+        numbers = [sum(bound <= value for bound in bounds) for value in part]
+        found += [np.mean([v for v, n in zip(part, numbers, strict=True) if n == own]) for own in numbers]
+    return np.array(found)
+
+
+def cut_off(values: Vector, bound_bits: int) -> Vector:
+    """Li 2018: nothing below the bound, all from 1 on, else the fewer of 7 and 15 bits that keep within the bound."""
+    found = []
+    for value in values:
+        size = abs(value)
+        short, long = (math.floor(size * 2**bits) / 2**bits for bits in (7, 15))
+        kept = short if size - short <= 2.0**-bound_bits else long
+        kept = size if size >= 1 else 0.0 if size < 2.0**-bound_bits else kept
+        found.append(math.copysign(kept, value))
+    return np.array(found)
+
+
 def signum_steps(
     gradients: list[list[Vector]], *, momentum: float, nesterov: bool, magnitude: float
 ) -> list[Vector]:

@@ -61,7 +61,7 @@ class Job(TrainingJob):
     @property
     def chrome_file(self) -> Path:
         """The same in Chrome's trace event format, for ui.perfetto.dev."""
-        return Path("results/traces") / f"{self.name}.chrome.json"
+        return Path("results/traces") / f"{self.name}.perfetto.json"
 
     def recipe_for(self, num_workers: int) -> RecipeConfig:
         """Return the recipe of the run: its epochs and batch size a worker, the rate linear in the global batch."""

@@ -13,13 +13,12 @@ from pipelines.parallel.compression.sparse import (
     sparse_bytes,
     sparse_payload,
 )
-from pipelines.parallel.patterns import Message, byte_gather, numel
-from pipelines.parallel.strategies.bases.gathered import FeedbackStrategy
+from pipelines.parallel.patterns import numel
+from pipelines.parallel.strategies.bases.gathered import AgreedStrategy, FeedbackStrategy
 from pipelines.parallel.strategy import STRATEGIES
 
 STRIDE = 64
-"""Messages have room for a multiple of so many entries: Horovod remembers every size that it has seen."""
-COUNT_BYTES = 8
+"""Messages have room for a multiple of so many entries."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,28 +37,20 @@ class ThresholdOptions:
 
 
 @STRATEGIES.register("threshold")
-class Threshold(FeedbackStrategy):
+class Threshold(AgreedStrategy, FeedbackStrategy):
     """Sends every value of gradient plus residual whose magnitude reaches the threshold; the residual keeps the rest.
 
-    How many these are the workers tell each other in a round before the message, which all pad to the largest number.
+    The room of a message is in entries.
     """
 
     Options = ThresholdOptions
-    bytes_depend_on_gradients = True
-
-    num_entries: int | None = None
-    """Entries that the last message had room for; None before the first."""
 
     def payload_bytes(self, large: Sequence[tuple[int, ...]], /) -> int:
-        """Eight bytes an entry: as many as the last message had, or as are expected."""
-        if self.num_entries is not None:
-            return sparse_bytes(self.num_entries)
+        """Eight bytes an entry: as many as the last message had room for, or as are expected."""
+        if self.room is not None:
+            return sparse_bytes(self.room)
         num_values = sum(numel(shape) for shape in large)
-        return sparse_bytes(room_for(entries_of(num_values, self.options.expected_density), num_values))
-
-    def rounds(self, large: Sequence[tuple[int, ...]], /) -> tuple[Message, ...]:  # noqa: ARG002 - the same for all
-        """Return the gather of the workers' numbers of entries."""
-        return (byte_gather(COUNT_BYTES),)
+        return sparse_bytes(rounded(entries_of(num_values, self.options.expected_density), num_values))
 
     def prepare(self) -> None:
         """Allocate the residual and the magnitudes, fp32 [n]."""
@@ -67,29 +58,29 @@ class Threshold(FeedbackStrategy):
         check_indices(self.residual.numel())
         self.magnitudes = torch.empty_like(self.residual)
 
-    def average(self) -> None:
-        """Select, agree on the size of the message, then encode, gather, decode."""
-        with self.meter.encoding():
-            self.residual.add_(self.gradients.large)
-            torch.abs(self.residual, out=self.magnitudes)
-            self.indices = (self.magnitudes >= self.options.threshold).nonzero().view(-1)
-            count = torch.tensor([self.indices.numel()], device=self.residual.device)
-        most = int(self.link.start_all_gather(count, "count").wait().max())
-        self.num_entries = room_for(most, self.residual.numel())
-        super().average()
+    def select(self, large: torch.Tensor, /) -> int:
+        """Find what reaches the threshold."""
+        self.residual.add_(large)
+        torch.abs(self.residual, out=self.magnitudes)
+        self.indices = (self.magnitudes >= self.options.threshold).nonzero().view(-1)
+        return int(self.indices.numel())
+
+    def room_for(self, most: int, /) -> int:
+        """Round up to a multiple of `STRIDE`."""
+        return rounded(most, self.residual.numel())
 
     def encode(self, large: torch.Tensor, /) -> torch.Tensor:  # noqa: ARG002 - the residual has it already
         """Take the selected values out of the residual, and pack them with their indices."""
-        assert self.num_entries is not None
+        assert self.room is not None
         values = self.residual[self.indices]
         self.residual.index_fill_(0, self.indices, 0.0)
-        return sparse_payload(values, self.indices, self.num_entries)
+        return sparse_payload(values, self.indices, self.room)
 
     def decode(self, payloads: torch.Tensor, large: torch.Tensor, /) -> None:
         """Average the sparse vectors of all ranks."""
         add_payloads(payloads, large)
 
 
-def room_for(count: int, num_values: int) -> int:
+def rounded(count: int, num_values: int) -> int:
     """Return `count` rounded up to a multiple of `STRIDE`, at most `num_values`."""
     return min(num_values, -(-count // STRIDE) * STRIDE)

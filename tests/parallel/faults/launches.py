@@ -139,10 +139,13 @@ def left(folder: Path) -> dict[str, Any]:
 
 
 def steady_bytes(steps: list[int]) -> list[int]:
-    """Return the bytes of each step without the ranks' agreement on settings, which is in a process's first step."""
+    """Return the bytes of each step without those of a resumed process's first one, the ranks' agreement on settings.
+
+    The job's very first step has the agreement and the first scales.
+    """
     steady = min(steps)
-    assert set(steps) == {steady, steady + AGREEMENT_BYTES}
-    return [steady] * len(steps)
+    assert set(steps[1:]) <= {steady, steady + AGREEMENT_BYTES}
+    return [steps[0], *(steady for _ in steps[1:])]
 
 
 def equal(one: Any, other: Any) -> bool:

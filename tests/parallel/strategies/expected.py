@@ -108,8 +108,26 @@ def terngrad(shapes: Shapes, entry: dict[str, Any]) -> int:
 
 def threshold(shapes: Shapes, entry: dict[str, Any]) -> int:
     """Of as many entries as the test reports: the gradients decide; and a number of 8 bytes before the message."""
-    assert entry["entries"] % 64 == 0
-    return small_bytes(shapes) + 8 + 8 * entry["entries"]
+    assert entry["room"] % 64 == 0
+    return small_bytes(shapes) + 8 + 8 * entry["room"]
+
+
+def inceptionn(shapes: Shapes, entry: dict[str, Any]) -> int:
+    """Of as many bytes as the test reports, at least the tags; and a number of 8 bytes before the message."""
+    assert entry["room"] % 4096 == 0
+    assert sum(split(shapes)[1]) / 4 <= entry["room"] <= 4096 + 4.25 * sum(split(shapes)[1])
+    return small_bytes(shapes) + 8 + entry["room"]
+
+
+def sketch(shapes: Shapes, entry: dict[str, Any]) -> int:
+    large = split(shapes)[1]
+    assert entry["bits"] == 6, "four bits in one plane, two in another"
+    return small_bytes(shapes) + aligned(64 * 4 * len(large) + ceil(sum(large) / 2) + ceil(sum(large) / 4))
+
+
+def adaq(shapes: Shapes, entry: dict[str, Any]) -> int:
+    large = split(shapes)[1]
+    return small_bytes(shapes) + sum(8 + 4 * ceil(entry["density"] * size) for size in large)
 
 
 def auto(shapes: Shapes, entry: dict[str, Any]) -> int:
@@ -143,6 +161,10 @@ EXPECTED: dict[str, Callable[[Shapes, dict[str, Any]], int]] = {
     ),
     "natural": lambda shapes, entry: small_bytes(shapes) + aligned(sum(split(shapes)[1])),
     "threshold": threshold,
+    "u8bit": lambda shapes, entry: small_bytes(shapes) + aligned(sum(4 + size for size in split(shapes)[1])),
+    "adaq": adaq,
+    "sketch": sketch,
+    "inceptionn": inceptionn,
     "randomk": lambda shapes, entry: small_bytes(shapes) + 4 * ceil(entry["density"] * sum(split(shapes)[1])),
     "dgc": lambda shapes, entry: (
         small_bytes(shapes) + 8 * sum(ceil(entry["density"] * count) for count in split(shapes)[1])

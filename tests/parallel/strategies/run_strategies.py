@@ -114,7 +114,7 @@ class Run:
             "digests": self.digests,
             "reported": hvd.allgather_object(self.reported),
             "counted": hvd.allgather_object(self.counted),
-            "entries": getattr(self.strategy, "num_entries", None),
+            "room": getattr(self.strategy, "room", None),
             "choices": hvd.allgather_object(getattr(self.strategy, "choices", [])),
             "negative_costs": sum(hvd.allgather_object(self.negative_costs)),
         }

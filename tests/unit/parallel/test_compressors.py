@@ -76,7 +76,7 @@ def test_threshold_messages_are_as_long_as_the_longest_needs() -> None:
     counts = [[int((abs(flat(rank)) >= 1.0).sum()) for rank in given[0]]]
 
     def inspect(strategy: Any, rank: int) -> None:
-        sizes[rank].add(strategy.num_entries)
+        sizes[rank].add(strategy.room)
 
     exchange("threshold", {"threshold": 1.0, "expected_density": 0.1}, given[:1], inspect=inspect)
     assert sizes == [{-(-max(counts[0]) // 64) * 64}] * 2
@@ -126,6 +126,60 @@ def test_signum_is_the_reference(nesterov: bool) -> None:
     expected = references.signum_steps(vectors(given), momentum=0.9, nesterov=nesterov, magnitude=0.25)
     # A momentum within rounding of zero may fall on either side; here none does.
     assert_close(found, expected, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "compress", "roundings"),
+    [
+        # A value in units of the largest, the table's, and back: three roundings, and one a rank.
+        ("u8bit", {}, lambda values: references.nearest_in_tree(values, list(LARGE)), 3 + WORKERS),
+        # Means are taken in fp64.
+        ("sketch", {"bits": 4}, lambda values: references.bucket_means(values, list(LARGE), 16), 2 + WORKERS),
+        (
+            "inceptionn",
+            {"bound_bits": 10, "expected_bits": 8},
+            lambda values: references.cut_off(values, 10),
+            WORKERS,
+        ),
+        (
+            "inceptionn",
+            {"bound_bits": 6, "expected_bits": 8},
+            lambda values: references.cut_off(values, 6),
+            WORKERS,
+        ),
+    ],
+)
+def test_peers_without_feedback_are_the_reference(
+    name: str, options: dict[str, Any], compress: Any, roundings: int
+) -> None:
+    given = gradients(STEPS, WORKERS)
+    expected = [np.mean([compress(rank) for rank in step], axis=0) for step in vectors(given)]
+    assert_close(exchange(name, options, given), expected, roundings)
+
+
+def test_adaptive_quantization_is_the_reference() -> None:
+    given = gradients(STEPS, WORKERS)
+    expected = references.feedback_steps(
+        vectors(given), lambda values, _: references.means_of_the_outer(values, list(LARGE), 0.05)
+    )
+    # Means of up to 75 values in fp32, pairwise: log2(75) = 7 roundings; then as with the others.
+    assert_close(exchange("adaq", {"density": 0.05}, given), expected, 2 * (7 + STEPS + WORKERS))
+
+
+def test_inceptionn_sends_as_many_bits_as_a_value_needs() -> None:
+    """Half of the values in bytes, a quarter in fp32, a quarter not at all: 2 bits of tag and 4 + 8 bits on average."""
+    tensor = torch.tensor([0.5, -0.25, 3.0, 1e-4]).repeat(300).view(40, 30)
+    given = [[[tensor, *(torch.zeros_like(t) for t in rank[1:])] for rank in gradients(1, 2)[0]]]
+    rooms: set[int] = set()
+    found = exchange(
+        "inceptionn",
+        {"bound_bits": 10, "expected_bits": 8},
+        given,
+        inspect=lambda strategy, rank: rooms.add(strategy.packed.numel()),  # type: ignore[attr-defined]
+    )
+    assert found[0][0].view(-1)[:4].tolist() == [0.5, -0.25, 3.0, 0.0]
+    tags = -(-(1200 + 1485) // 4)
+    assert rooms == {-(-tags // 4) * 4 + 600 + 4 * 300}
 
 
 def test_natural_compression_rounds_to_powers_of_two_without_bias() -> None:

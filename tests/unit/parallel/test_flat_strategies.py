@@ -24,6 +24,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "natural": {"seed": 0},
     "threshold": {"threshold": 0.5, "expected_density": 0.1},
     "randomk": {"density": 0.05, "seed": 0},
+    "u8bit": {},
+    "adaq": {"density": 0.05},
+    "sketch": {"bits": 4},
+    "inceptionn": {"bound_bits": 10, "expected_bits": 8},
     "dgc": {"density": 0.05, "warmup_steps": 0, "clip_norm": None, "sample_fraction": 1.0},
     "powersgd": {"rank": 2, "seed": 0},
     "terngrad": {"clip_sigmas": 2.5, "seed": 0},
@@ -31,6 +35,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ssp": {"staleness": 2},
 }
 PEERS = [name for name in OPTIONS if name != "ssp"]
+STATELESS = ("u8bit", "sketch", "inceptionn")
 
 
 def attached(name: str, collectives: Any) -> tuple[Tensors, Strategy, torch.optim.Optimizer]:
@@ -44,7 +49,7 @@ def set_gradients(model: Tensors, tensors: list[torch.Tensor]) -> None:
         parameter.grad = gradient.clone()
 
 
-@pytest.mark.parametrize("name", ["topk", "signsgd", "efsignsgd", "onebit"])
+@pytest.mark.parametrize("name", ["topk", "signsgd", "efsignsgd", "onebit", "adaq"])
 def test_residual_is_exactly_what_was_not_sent(name: str) -> None:
     def work(collectives: Any) -> None:
         _, strategy, _ = attached(name, collectives)
@@ -200,7 +205,7 @@ def test_one_worker_exchanges_nothing(name: str) -> None:
     run_workers(1, work)
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name not in STATELESS])
 def test_a_state_of_another_model_is_refused(name: str) -> None:
     def work(collectives: Any) -> None:
         model, strategy, _ = attached(name, collectives)

@@ -12,6 +12,7 @@ from pipelines.parallel.strategies.bases.flat import FlatStrategy
 
 ALIGNMENT = 4
 """Bytes; messages are padded so that the fp32 values in a row of gathered messages are aligned."""
+COUNT_BYTES = 8
 
 
 def as_bytes(tensor: torch.Tensor) -> torch.Tensor:
@@ -91,6 +92,41 @@ class FeedbackStrategy(GatheredStrategy):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the residual; raises ValueError where it belongs to another model or number of workers."""
         load_tensors(state, {"residual": self.residual} if self.link.workers > 1 else {})
+
+
+class AgreedStrategy(GatheredStrategy):
+    """A message whose size depends on the gradients: all workers pad to the largest one.
+
+    How much each needs they tell each other in a round before the message.
+    """
+
+    bytes_depend_on_gradients = True
+
+    room: int | None = None
+    """What the last message had room for, in the subclass's units; None before the first."""
+
+    def rounds(self, large: Sequence[tuple[int, ...]], /) -> tuple[Message, ...]:  # noqa: ARG002 - the same for all
+        """Return the gather of what the workers need."""
+        return (byte_gather(COUNT_BYTES),)
+
+    @abstractmethod
+    def select(self, large: torch.Tensor, /) -> int:
+        """Choose what is sent of the large tensors' gradients, fp32 [n]; return the room that it takes.
+
+        May overwrite `large`; `encode` is called next.
+        """
+
+    @abstractmethod
+    def room_for(self, most: int, /) -> int:
+        """Return what a message has room for when `most` is needed: few different sizes, which Horovod remembers."""
+
+    def average(self) -> None:
+        """Select, agree on the size of the message, then encode, gather, decode."""
+        with self.meter.encoding():
+            large = self.gradients.large
+            need = torch.tensor([self.select(large)], device=large.device)
+        self.room = self.room_for(int(self.link.start_all_gather(need, "need").wait().max()))
+        super().average()
 
 
 class RandomStrategy(GatheredStrategy):
