@@ -1,5 +1,6 @@
 """What the trainings of one system on one data set share: parameters, places of files, and one training."""
 
+import copy
 import functools
 import math
 from dataclasses import asdict, dataclass, replace
@@ -55,7 +56,7 @@ class VariantTraining(Training):
         """Return what the variant's hooks may use; `data` is what `inputs` returned."""
         source = None
         if self.source is not None and self.source_folder is not None:
-            source = self.source.deliver(self.source_folder)
+            source = copy.deepcopy(_delivered_once(self.source, self.source_folder))
         return Context(data=data, seed=self.recipe.seed, source=source)
 
     def build(self, data: PreparedData) -> nn.Module:
@@ -93,7 +94,10 @@ class VariantTraining(Training):
 
     def deliver(self, folder: Path) -> nn.Module:
         """Return what the variant has made of the network in `folder` after training, in evaluation mode."""
-        network = self.restore(folder)
+        return self.finished(self.restore(folder))
+
+    def finished(self, network: nn.Module) -> nn.Module:
+        """Return what the variant makes of its trained network, in evaluation mode; `network` may be changed."""
         finish = self.declared.finish
         return network if finish is None else finish(network).eval()
 
@@ -190,6 +194,12 @@ def prepare_config(prepare: PrepareConfig, shared: RelatedConfig, data: str) -> 
         image_size=config.image_size,
         transform=None,
     )
+
+
+@functools.lru_cache(maxsize=8)
+def _delivered_once(source: VariantTraining, folder: Path) -> nn.Module:
+    """Return what a source delivers, of which several variants make copies: building it may take seconds."""
+    return source.deliver(folder)
 
 
 @functools.cache

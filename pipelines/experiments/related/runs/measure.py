@@ -38,7 +38,8 @@ def measure(job: RelatedJob, trial: Trial) -> Row:
     if trial.diverged:
         return row | tested_fields(None)
     folder, data = trial.trained.folder, training.inputs(load_once(job.data_folder))
-    trained, network = training.restore(folder), training.deliver(folder)
+    trained = training.restore(folder)
+    network = training.finished(copy.deepcopy(trained))
     run = TrainedRun(
         name=variant.name,
         model=variant.model,
