@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -50,22 +52,51 @@ class HorovodPending:
 
 
 class HorovodCollectives:
-    """Horovod's collectives; see `horovod_gq.collectives.Collectives`."""
+    """Horovod's collectives, of all workers or of a process set; see `horovod_gq.collectives.Collectives`."""
 
     def __init__(self) -> None:
         self._hvd = load_horovod()
         self.rank, self.workers = horovod_world()
+        self._among: dict[str, Any] = {}
+
+    @classmethod
+    def among(cls, ranks: list[int]) -> HorovodCollectives:
+        """Return the collectives of these ranks alone (a collective of all ranks); only those, if several, start any.
+
+        Raises:
+            ValueError: Horovod was started without dynamic process sets.
+        """
+        self = cls()
+        if 1 < len(ranks) < self.workers:
+            self._among = {"process_set": _process_set(self._hvd, tuple(ranks))}
+        self.workers = len(ranks)
+        self.rank = ranks.index(self.rank) if self.rank in ranks else 0
+        return self
 
     def start_sum(self, tensor: torch.Tensor, name: str) -> HorovodPending:
         """Sum over the ranks, in place."""
-        handle = self._hvd.allreduce_async_(tensor, name=name, op=self._hvd.Sum)
+        handle = self._hvd.allreduce_async_(tensor, name=name, op=self._hvd.Sum, **self._among)
         return HorovodPending(self._hvd, handle, tensor.shape)
 
     def start_all_to_all(self, tensor: torch.Tensor, name: str) -> HorovodPending:
         """Send row k of `tensor` [N, ...] to rank k; the result's row k came from rank k."""
-        return HorovodPending(self._hvd, self._hvd.alltoall_async(tensor, name=name), tensor.shape)
+        handle = self._hvd.alltoall_async(tensor, name=name, **self._among)
+        return HorovodPending(self._hvd, handle, tensor.shape)
 
     def start_all_gather(self, tensor: torch.Tensor, name: str) -> HorovodPending:
         """Gather `tensor` of every rank; the result is [N, ...] in the order of the ranks."""
         shape = torch.Size((self.workers, *tensor.shape))
-        return HorovodPending(self._hvd, self._hvd.allgather_async(tensor[None], name=name), shape)
+        handle = self._hvd.allgather_async(tensor[None], name=name, **self._among)
+        return HorovodPending(self._hvd, handle, shape)
+
+
+@functools.cache
+def _process_set(hvd: ModuleType, ranks: tuple[int, ...]) -> Any:
+    """Return Horovod's process set of these ranks, which can be made once."""
+    try:
+        return hvd.add_process_set(list(ranks))
+    except ValueError as error:
+        raise ValueError(
+            f"Horovod cannot make a process set of the ranks {list(ranks)} ({error}); call "
+            'hvd.init(process_sets="dynamic"), or set HOROVOD_DYNAMIC_PROCESS_SETS=1'
+        ) from error

@@ -12,6 +12,7 @@ import torch
 from horovod_gq.collectives import Collectives
 from horovod_gq.config import UNCOMPRESSED, GQConfig, num_levels
 from horovod_gq.exchange import Exchange, PlainExchange, QuantizedExchange
+from horovod_gq.hierarchy import HierarchicalExchange, Hosts
 from horovod_gq.layout import NARROW_ROW, ROW
 from horovod_gq.lowrank import LowRankExchange, saves_bytes
 from horovod_gq.timing import Timings
@@ -147,13 +148,18 @@ def build_buckets(
     bucket_bytes: int = DEFAULT_BUCKET_BYTES,
     num_slots: int = 1,
     prefix: str = "gq",
+    hosts: Hosts | None = None,
 ) -> list[Bucket]:
-    """Make the buckets of `group_parameters`; ValueError for parameters or workers that they cannot hold."""
+    """Make the buckets of `group_parameters`; ValueError for parameters or workers that they cannot hold.
+
+    With `hosts` they travel between those, as `horovod_gq.hierarchy` says, and `collectives` are not used.
+    """
     check_parameters(named)
+    link = collectives if hosts is None else hosts.between
     if config.small_bits != UNCOMPRESSED:
-        num_levels(config.small_bits, collectives.workers, config.exchange, "small_bits")
+        num_levels(config.small_bits, link.workers, config.exchange, "small_bits")
     return [
-        _make_bucket(f"{prefix}.{number}", form, members, config, collectives, timings, num_slots)
+        _make_bucket(f"{prefix}.{number}", form, members, config, link, timings, num_slots, hosts)
         for number, (form, members) in enumerate(group_parameters(named, config, bucket_bytes))
     ]
 
@@ -166,6 +172,7 @@ def _make_bucket(
     collectives: Collectives,
     timings: Timings,
     num_slots: int,
+    hosts: Hosts | None,
 ) -> Bucket:
     shapes = [(member, tuple(parameter.shape)) for member, parameter in members]
     device = members[0][1].device
@@ -179,6 +186,8 @@ def _make_bucket(
         exchange = QuantizedExchange(
             name, shapes, config, width, collectives, device, num_slots, timings, row=form.row
         )
+    if hosts is not None:
+        exchange = HierarchicalExchange(name, shapes, exchange, hosts, num_slots)
     return Bucket([n for n, _ in members], [p for _, p in members], width, exchange)
 
 

@@ -17,12 +17,15 @@ from horovod_gq.backend import HorovodCollectives
 from horovod_gq.buckets import DEFAULT_BUCKET_BYTES, Bucket, build_buckets
 from horovod_gq.collectives import Collectives, check_agreement
 from horovod_gq.config import UNCOMPRESSED, GQConfig, check_choice
+from horovod_gq.hierarchy import Hosts
 from horovod_gq.reducer import GradientReducer
 from horovod_gq.state import check_config, check_tensors
 from horovod_gq.timing import Timings
 from horovod_gq.updates import LayerwiseUpdate, LocalUpdate, StaleUpdate, SynchronousUpdate, Update
 
 UPDATES = ("synchronous", "layerwise")
+SIMPLE = ("synchronous", 1, 0)
+"""Update, interval and staleness of the usual mode."""
 
 _instances = itertools.count()
 
@@ -48,6 +51,8 @@ class DistributedOptimizer(torch.optim.Optimizer):
         backward_passes_per_step: passes whose gradients add up (they are summed, as in Horovod).
         bucket_bytes: fp32 bytes of one bucket.
         collectives: communication library; None is Horovod.
+        hosts: the workers by host (`Hosts.of_horovod()`); sums inside a host are then fp32, and GQ's exchange is one of
+            the hosts. For the synchronous update of every step.
 
     Raises:
         ValueError: a setting is out of range or does not go with another one, the width cannot carry the
@@ -66,17 +71,24 @@ class DistributedOptimizer(torch.optim.Optimizer):
         backward_passes_per_step: int = 1,
         bucket_bytes: int = DEFAULT_BUCKET_BYTES,
         collectives: Collectives | None = None,
+        hosts: Hosts | None = None,
         **fields: Any,
     ) -> None:
         if config is not None and fields:
             raise ValueError(f"give either config or its fields, not both: {', '.join(sorted(fields))}")
         check_modes(update, averaging_interval, staleness, backward_passes_per_step, bucket_bytes)
+        if hosts is not None and (update, averaging_interval, staleness) != SIMPLE:
+            raise ValueError(
+                "hosts need update='synchronous', averaging_interval=1 and staleness=0; "
+                f"got {update!r}, {averaging_interval} and {staleness}"
+            )
         super().__init__(optimizer.param_groups, optimizer.defaults)
         self._inner = optimizer
         self._share()
         self.config = config if config is not None else GQConfig(**fields)
         self.timings = Timings()
         self._model, self._collectives, self._prefix = model, collectives, f"gq.{next(_instances)}"
+        self._hosts = hosts
         self._modes = (update, averaging_interval, staleness, backward_passes_per_step, bucket_bytes)
         # A rank that joins an elastic run would wait for those long past this: `follow_workers` compares then.
         self._build(compare=os.environ.get("HOROVOD_ELASTIC") != "1")
@@ -159,9 +171,9 @@ class DistributedOptimizer(torch.optim.Optimizer):
 
         Residuals are kept, times new over old number of workers; levels and steps start anew, with an fp32 step.
         """
-        if self._modes[:3] != ("synchronous", 1, 0):
+        if self._modes[:3] != SIMPLE or self._hosts is not None:
             raise ValueError(
-                "an elastic run needs update='synchronous', averaging_interval=1 and staleness=0"
+                "an elastic run needs update='synchronous', averaging_interval=1, staleness=0 and no hosts"
             )
         owed = {
             name: entry for bucket in self.buckets for name, entry in bucket.exchange.state_dict().items()
@@ -200,6 +212,7 @@ class DistributedOptimizer(torch.optim.Optimizer):
             bucket_bytes=bucket_bytes,
             num_slots=1 + staleness,
             prefix=self._prefix,
+            hosts=self._hosts,
         )
         self._update = self._make_update(self._model, update, interval, staleness, passes)
 

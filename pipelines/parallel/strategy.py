@@ -59,6 +59,9 @@ class Strategy(ABC):
     """Whether messages are as long as the gradients make them: before a run the pattern is an expectation, and of an
     attached strategy that of its last step."""
 
+    needs_process_sets: ClassVar[bool] = False
+    """Whether Horovod must be started with dynamic process sets, `hvd.init(process_sets="dynamic")`."""
+
     settled = True
     """Whether the steps to come cost what they will cost from now on; False while a policy still tries things."""
     choices: Sequence[str] = ()

@@ -26,7 +26,7 @@ NUM_STEPS = 4
 
 
 def main() -> None:
-    hvd.init()
+    hvd.init(process_sets="dynamic")
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), *(nn.Linear(WIDTH, WIDTH) for _ in range(3)), nn.Linear(WIDTH, 10))

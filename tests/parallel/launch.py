@@ -10,15 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+TWO_HOSTS = "localhost:{0},127.0.0.1:{0}"
 
 
 def horovodrun(
     script: str | Path,
     *args: str,
     np: int = 2,
+    hosts: str | None = None,
     env: Mapping[str, str] | None = None,
 ) -> str:
     """Run `python script args` on `np` ranks on this machine; return the ranks' output, prefixed by rank.
+
+    `hosts`: names of this machine with slots, each of which Horovod takes for a host of its own (`TWO_HOSTS`).
 
     The script path is taken from the repository root, which is on PYTHONPATH. Every rank gets one thread. There is no
     time limit but pytest's own: a busy machine would break any other.
@@ -32,8 +36,8 @@ def horovodrun(
     full_env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), full_env.get("PYTHONPATH", "")]))
     full_env["OMP_NUM_THREADS"] = "1"
     full_env.update(env or {})
-    hosts = ["--disable-cache", "-np", str(np), "--gloo", "-H", f"localhost:{np}"]
-    command = [str(bin_dir / "horovodrun"), *hosts, sys.executable, str(script), *args]
+    options = ["--disable-cache", "-np", str(np), "--gloo", "-H", hosts or f"localhost:{np}"]
+    command = [str(bin_dir / "horovodrun"), *options, sys.executable, str(script), *args]
     process = subprocess.Popen(
         command,
         cwd=ROOT,

@@ -129,23 +129,30 @@ class MeteredPending:
 
 
 class MeteredCollectives:
-    """Wraps collectives: counts the payload, times the waiting, and puts a scope before every name."""
+    """Wraps collectives: counts the payload, times the waiting, and puts a scope before every name.
 
-    def __init__(self, inner: Collectives, meter: CostMeter, scope: str) -> None:
-        self._inner, self._meter, self._scope = inner, meter, scope
+    `counts`: whether the payload is counted; not where it stays inside a host.
+    """
+
+    def __init__(self, inner: Collectives, meter: CostMeter, scope: str, *, counts: bool = True) -> None:
+        self._inner, self._meter, self._scope, self._counts = inner, meter, scope, counts
         self.rank, self.workers = inner.rank, inner.workers
 
     def start_sum(self, tensor: torch.Tensor, name: str) -> MeteredPending:
         """Sum over the ranks, in place."""
-        self._meter.count(tensor, Collective.SUM, self.workers)
+        self._count(tensor, Collective.SUM)
         return MeteredPending(self._inner.start_sum(tensor, self._scope + name), self._meter)
 
     def start_all_to_all(self, tensor: torch.Tensor, name: str) -> MeteredPending:
         """Send row k of `tensor` [N, ...] to rank k; the result's row k came from rank k."""
-        self._meter.count(tensor, Collective.ALL_TO_ALL, self.workers)
+        self._count(tensor, Collective.ALL_TO_ALL)
         return MeteredPending(self._inner.start_all_to_all(tensor, self._scope + name), self._meter)
 
     def start_all_gather(self, tensor: torch.Tensor, name: str) -> MeteredPending:
         """Gather `tensor` of every rank; the result is [N, ...] in the order of the ranks."""
-        self._meter.count(tensor, Collective.ALL_GATHER, self.workers)
+        self._count(tensor, Collective.ALL_GATHER)
         return MeteredPending(self._inner.start_all_gather(tensor, self._scope + name), self._meter)
+
+    def _count(self, tensor: torch.Tensor, collective: Collective) -> None:
+        if self._counts:
+            self._meter.count(tensor, collective, self.workers)

@@ -172,7 +172,8 @@ class Worker:
 
 def run_worker(job: Job) -> None:
     """Be this Horovod rank of `job`, with signs of life; see `train_worker`."""
-    hvd.init()
+    strategy, _ = build_strategy(job.method, job.params)
+    hvd.init(process_sets="dynamic" if strategy.needs_process_sets else None)
     heartbeat.start()
     try:
         train_worker(job)

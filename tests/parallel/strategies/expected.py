@@ -147,6 +147,7 @@ EXPECTED: dict[str, Callable[[Shapes, dict[str, Any]], int]] = {
     "gq": gq,
     "gq_layerwise": gq,
     "gq_interval": gq,
+    "gq_hierarchical": gq,
     "gq_lowrank": gq_lowrank,
     "ssp": lambda shapes, entry: 4 * (sum(map(numel, shapes)) + 1),
     "powersgd": powersgd,

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.parallel.strategies import STRATEGIES
 from tests.imports import ROOT
-from tests.parallel.launch import horovodrun
+from tests.parallel.launch import TWO_HOSTS, horovodrun
 from tests.parallel.strategies.common import NUM_STEPS, SNAPSHOT_STEP, build, make_model, methods
 from tests.parallel.strategies.expected import EXPECTED, WORKERS
 
@@ -22,7 +22,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path: Path = tmp_path_factory.mktemp("strategies") / "results.json"
     # The kernels' compilation is tested with the plugin; here it would take minutes.
     script = ROOT / "tests/parallel/strategies/run_strategies.py"
-    horovodrun(script, str(path), np=WORKERS, env={"TORCHDYNAMO_DISABLE": "1"})
+    # A host each, so that what goes between hosts goes between these ranks.
+    hosts = TWO_HOSTS.format(WORKERS // 2)
+    horovodrun(script, str(path), np=WORKERS, hosts=hosts, env={"TORCHDYNAMO_DISABLE": "1"})
     loaded: dict[str, Any] = json.loads(path.read_text())
     return loaded
 
@@ -74,7 +76,9 @@ def test_reported_bytes_are_the_expected_payload(results: dict[str, Any], method
         assert results[method]["straight"]["reported"][rank][-1] == expected
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method not in ("auto", "threshold", "inceptionn")])
+@pytest.mark.parametrize(
+    "method", [method for method in METHODS if method not in ("auto", "threshold", "inceptionn")]
+)
 def test_the_pattern_has_the_expected_payload(method: str) -> None:
     entry = METHODS[method]
     named = [(name, tuple(p.shape)) for name, p in make_model(0).named_parameters()]

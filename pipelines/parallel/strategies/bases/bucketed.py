@@ -10,6 +10,7 @@ from torch import nn
 
 from horovod_gq import DistributedOptimizer, GQConfig
 from horovod_gq.buckets import DEFAULT_BUCKET_BYTES
+from horovod_gq.hierarchy import Hosts
 from pipelines.parallel.formats.widths import check_widths
 from pipelines.parallel.metering.metered import CostMeter, StepCost
 from pipelines.parallel.patterns import Apply, NamedShape, Pattern, bucketed
@@ -28,6 +29,10 @@ class BucketedStrategy(Strategy):
     @abstractmethod
     def settings(self) -> tuple[GQConfig, dict[str, Any]]:
         """Return the settings of GQ and the mode, as keywords of `horovod_gq.DistributedOptimizer`."""
+
+    def hosts(self, channel: Channel, /) -> Hosts | None:  # noqa: ARG002 - most strategies know workers only
+        """Return the workers by host, on the meter, for an exchange between hosts; None: between all workers."""
+        return None
 
     def pattern(self, tensors: Sequence[NamedShape], workers: int) -> Pattern:
         """Buckets by width, in the mode of the fast path."""
@@ -48,9 +53,9 @@ class BucketedStrategy(Strategy):
         """Wrap `optimizer` in the fast path; gradients become views of its buckets."""
         config, mode = self.settings()
         self.meter = CostMeter(next(model.parameters()).device)
-        link = channel.metered(self.meter)
-        check_widths(config, link.workers)
-        self.optimizer = DistributedOptimizer(optimizer, model, config, collectives=link, **mode)
+        link, hosts = channel.metered(self.meter), self.hosts(channel)
+        check_widths(config, (link if hosts is None else hosts.between).workers)
+        self.optimizer = DistributedOptimizer(optimizer, model, config, collectives=link, hosts=hosts, **mode)
         self.optimizer.timings.enabled = True
         self.meter.take()  # the ranks' agreement on the settings is no part of a step
         return self.optimizer
