@@ -33,7 +33,7 @@ def find_runs(
 ) -> list[TrainedRun]:
     """Load the best checkpoint of each model, and of its repetitions with further seeds, in order.
 
-    `checkpoints`/NAME/best.pt goes with `training`/NAME.json and .csv; NAME is the model's, or the model's
+    `checkpoints`/NAME/best.pt goes with `training`/NAME.json and curves/NAME.csv; NAME is the model's, or the model's
     with `-seedN`. Raises UserError where a model has no run or a run was trained on other data.
     """
     runs = []
@@ -63,5 +63,5 @@ def _load(name: str, model: str, checkpoints: Path, training: Path, data: Prepar
         seed=int(checkpoint.recipe["seed"]),
         checkpoint=checkpoint,
         summary=read_json(training / f"{name}.json"),
-        history=read_csv(training / f"{name}.csv"),
+        history=read_csv(training / "curves" / f"{name}.csv"),
     )

@@ -82,7 +82,7 @@ def _histories(
 ) -> dict[tuple[str, str], list[Row]]:
     """Read the history of every run, keyed by model and method."""
     return {
-        (model, method): read_csv(results / "distributed" / f"{model}-{method}.csv")
+        (model, method): read_csv(results / "distributed/curves" / f"{model}-{method}.csv")
         for model in models
         for method in methods
     }

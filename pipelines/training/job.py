@@ -32,7 +32,7 @@ NUM_EXAMPLES = 4  # images logged with the model as its input example
 def run_training(stage: str, name: str, params: Path = DEFAULT_PATH) -> Row:
     """Train model `name` by the recipe in `params`; return its summary, a flat row.
 
-    Reads the prepared data; writes CHECKPOINT_FOLDER/<name>/{best,last}.pt, RESULT_FOLDER/<name>.csv (a row per
+    Reads the prepared data; writes CHECKPOINT_FOLDER/<name>/{best,last}.pt, RESULT_FOLDER/curves/<name>.csv (a row per
     epoch) and .json (the summary), and logs a run of `stage` with the best model. An interrupted run goes on
     where it was. Raises UserError on parameters or data that do not allow it.
     """
@@ -54,7 +54,7 @@ def run_training(stage: str, name: str, params: Path = DEFAULT_PATH) -> Row:
             model, data, recipe, folder=folder, tracker=tracker, description=name, unfinished=unfinished
         )
         row = summarise_run(name, data, recipe, sizes, result)
-        write_csv(RESULT_FOLDER / f"{name}.csv", result.history)
+        write_csv(RESULT_FOLDER / "curves" / f"{name}.csv", result.history)
         write_json(RESULT_FOLDER / f"{name}.json", row)
         _log_summary(tracker, row, result, data)
     mark_finished(folder)

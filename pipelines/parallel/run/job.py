@@ -51,7 +51,7 @@ class Job(TrainingJob):
     @property
     def history_file(self) -> Path:
         """CSV file with a row per epoch, for the loss curves."""
-        return Path("results/distributed") / f"{self.name}.csv"
+        return Path("results/distributed/curves") / f"{self.name}.csv"
 
     @property
     def trace_file(self) -> Path:

@@ -65,7 +65,7 @@ def _fastest(measured: Sequence[Row]) -> Iterator[str]:
 
 def _plots(inputs: Inputs, measured: Sequence[Row]) -> list[Plot]:
     models = list(dict.fromkeys(row["model"] for row in measured))
-    histories = dict(inputs.series("distributed"))
+    histories = dict(inputs.series("distributed/curves"))
     methods = list(dict.fromkeys(row["method"] for row in measured))
     parts = [
         panel(model, _stack([row for row in measured if row["model"] == model]), 40 * len(methods) + 40)

@@ -65,7 +65,7 @@ def _pairs(rows: Sequence[Row]) -> Table | None:
 def _plots(inputs: Inputs, rows: Sequence[Row]) -> list[Plot]:
     models = [row["model"] for row in rows]
     best = max(rows, key=lambda row: row["test_accuracy"])
-    curves = {name: history for name, history in inputs.series("train") if name in models}
+    curves = {name: history for name, history in inputs.series("train/curves") if name in models}
     averages = {name: points for name, points in inputs.series("evaluate/roc") if name in models}
     classes = {name: points for name, points in inputs.series("evaluate/roc_by_class") if name in models}
     found = dict(inputs.series("evaluate/confusion"))

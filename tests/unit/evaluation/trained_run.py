@@ -72,5 +72,5 @@ def write_run(folder: Path, name: str, model_name: str, data: PreparedData, seed
     summary = {"epochs": 4, "best_validation_accuracy": 0.5, "train_seconds": 4.0, "device": "x"}
     summary |= {"model": "densenet10", "data": "stripes", "seed": 1, "batch_size": 8, "learning_rate": 0.1}
     write_json(folder / f"results/train/{name}.json", summary)
-    write_csv(folder / f"results/train/{name}.csv", history)
+    write_csv(folder / f"results/train/curves/{name}.csv", history)
     return count_parameters(model)

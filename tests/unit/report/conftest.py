@@ -39,7 +39,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(REFERENCE, folder)
     for path in (*folder.glob("recognition*.json"), folder / "speedup.json"):
         path.write_text(path.read_text(encoding="utf-8").replace("densenet50", NAME), encoding="utf-8")
-    for path in (*folder.glob("train/densenet50.csv"), *folder.glob("evaluate/*/densenet50.csv")):
+    for path in (*folder.glob("train/curves/densenet50.csv"), *folder.glob("evaluate/*/densenet50.csv")):
         path.rename(path.with_name(f"{NAME}.csv"))
     rows = [
         target("sdp", 100.0, 16),
