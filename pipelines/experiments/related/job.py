@@ -28,6 +28,10 @@ DATA = Path("data/related")
 CHECKPOINTS = Path("checkpoints/related")
 RESULTS = Path("results/related")
 RUNS = RESULTS / "runs"
+MOST_SOURCES = 8
+"""Networks that a process keeps for the variants that start from them."""
+_delivered: dict[Path, nn.Module] = {}
+"""By the folder of their training, whose name is a digest of everything that determines it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,10 +200,13 @@ def prepare_config(prepare: PrepareConfig, shared: RelatedConfig, data: str) -> 
     )
 
 
-@functools.lru_cache(maxsize=8)
 def _delivered_once(source: VariantTraining, folder: Path) -> nn.Module:
     """Return what a source delivers, of which several variants make copies: building it may take seconds."""
-    return source.deliver(folder)
+    if folder not in _delivered:
+        if len(_delivered) == MOST_SOURCES:
+            _delivered.pop(next(iter(_delivered)))
+        _delivered[folder] = source.deliver(folder)
+    return _delivered[folder]
 
 
 @functools.cache
