@@ -59,6 +59,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def calibrate(rows: Sequence[Row], more_rows: Sequence[Row], params: Path, source: Path) -> Calibration:
     """Fit on all cells of two workers, and judge by cells left out and by those of more workers."""
     sweep, more = (load_section(SweepConfig, name, params) for name in ("sweep", SECTION))
+    # Rows of `auto` from before it chose among ranks, too, are of another method than the one that is predicted.
+    rows = [row for row in rows if row["strategy"] != "auto" or "factor_ranks" in row]
     cells = sweep_cells(rows, sweep.cycle_milliseconds, sweep.oversubscribed_cycle_milliseconds)
     periods = (more.cycle_milliseconds, more.oversubscribed_cycle_milliseconds)
     cells += sweep_cells(more_rows, *periods, light=True)

@@ -95,6 +95,7 @@ def machine_for(
         straggler_sigma=straggler_sigma,
         core_share=0.0,
         overlap_rate=1.0,
+        wire_rate=1.0,
     )
     if library == "gloo":
         return own_core

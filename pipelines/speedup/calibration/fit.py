@@ -48,6 +48,7 @@ FREE_PARAMETERS = {
     "codec_factor": Range(0.5, 3.0, geometric=True),
     "core_share": Range(0.0, 1.0, geometric=False),
     "overlap_rate": Range(0.2, 1.0, geometric=False),
+    "wire_rate": Range(0.2, 1.0, geometric=False),
     "straggler_sigma": Range(0.0, 0.2, geometric=False),
 }
 """Fields of `Machine` that are fitted."""

@@ -75,12 +75,12 @@ def draw_slowdowns(steps: int, workers: int, sigma: Values, seed: int) -> NDArra
     return np.asarray(np.exp(spread * normal - spread**2 / 2))
 
 
-def _end(begin: Clock, alone: Values, busy_until: Clock, rate: Values) -> Clock:
-    """Return when the library has done what takes it `alone` seconds, if it is slowed to `rate` until `busy_until`."""
-    with np.errstate(invalid="ignore"):
-        window = np.maximum(busy_until - begin, 0.0)
-        late = begin + window + (alone - rate * window)
-    return np.asarray(np.where(rate * window >= alone, begin + alone / rate, late))
+def _end(begin: Clock, alone: Values, beside: Values, busy_until: Clock) -> Clock:
+    """Return when the library has done what takes it `alone` seconds, or `beside` a worker who computes until then."""
+    window = np.maximum(busy_until - begin, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        late = window + (1.0 - window / beside) * alone
+    return np.asarray(begin + np.where(window >= beside, beside, late))
 
 
 @dataclass
@@ -192,14 +192,11 @@ class _Run:
         coding = self.encode[exchange] / len(self.costs[exchange])
         self.workers = self.workers + coding + (self.handling[exchange] if number == 0 else 0.0)
         ready = self.workers.max(axis=-1, keepdims=True) + cost.start
-        if cost.fuses:
-            begin = np.maximum(self.library, ready + cost.latency)
-            alone = cost.transfer + cost.processor
-        else:
-            begin = np.maximum(self.library, ready)
-            alone = cost.latency + cost.transfer + cost.processor
+        begin = np.maximum(self.library, ready + cost.latency if cost.fuses else ready)
+        wire = cost.transfer if cost.fuses else cost.latency + cost.transfer
+        beside = wire / self.machine.wire_rate + cost.processor / self.machine.overlap_rate
         busy_until = (self.workers + left).max(axis=-1, keepdims=True)
-        self.library = _end(begin, alone, busy_until, self.machine.overlap_rate)
+        self.library = _end(begin, wire + cost.processor, beside, busy_until)
         if np.any(self.machine.core_share):
             self.workers = self.workers + self._taken(cost, begin, self.workers + left)
         return self.library

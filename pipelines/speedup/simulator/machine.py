@@ -54,7 +54,10 @@ class Machine:
     """Share of the library's processor time that is taken from computing: 1 where a worker has one core, 0 where
     another core or device does it."""
     overlap_rate: Values
-    """Share of its speed that the library keeps while the worker computes: below 1 where they share cores."""
+    """Share of its speed at which the library's processor times pass while the worker computes: below 1 where they
+    share cores."""
+    wire_rate: Values
+    """The same of what travels: the library, on a core that is busy, answers late."""
     straggler_sigma: Values
     """Standard deviation of the logarithm of a worker's slow-down from step to step."""
 
@@ -92,6 +95,7 @@ IDEAL = Machine(
     codec_factor=1.0,
     core_share=0.0,
     overlap_rate=1.0,
+    wire_rate=1.0,
     straggler_sigma=0.0,
 )
 """A library that costs nothing and a device that shares nothing with it."""

@@ -34,6 +34,7 @@ TRUTH = replace(
     view_seconds_per_byte=1e-9,
     core_share=0.5,
     overlap_rate=0.7,
+    wire_rate=0.9,
     straggler_sigma=0.03,
 )
 

@@ -35,6 +35,7 @@ COSTLY = Machine(
     codec_factor=1.2,
     core_share=0.0,
     overlap_rate=1.0,
+    wire_rate=1.0,
     straggler_sigma=0.05,
 )
 CODEC = Codec(
@@ -144,12 +145,15 @@ def test_a_library_on_the_workers_core_takes_time_from_the_backward_pass() -> No
 def test_a_library_on_the_workers_core_is_slow_while_they_compute() -> None:
     early = Exchange(tensors=(6,), rounds=(float_sum(250_000),))
     pattern = Pattern(exchanges=(early,), start=Start.BACKWARD)
-    half = replace(IDEAL, overlap_rate=0.5)
+    half = replace(IDEAL, wire_rate=0.5)
     # 80 ms alone; in the 60 - 60/7 ms that the backward pass goes on, half of that time's work is done.
     hidden = 0.06 - 0.06 / 7
     assert seconds(pattern, network(2, 1e8), half) == pytest.approx(STEP + 0.08 - hidden / 2)
     # 8 ms alone take 16, and end long before.
     assert seconds(pattern, network(2, 1e9), half) == pytest.approx(STEP)
+    # 80 ms of processor time beside as many of the wire: at half its speed it takes 160 of 240 ms, and hides as much.
+    busy = replace(IDEAL, fp32_seconds_per_byte=8e-8, overlap_rate=0.5)
+    assert seconds(pattern, network(2, 1e8), busy) == pytest.approx(STEP + 0.16 - hidden * 160 / 240)
 
 
 def test_the_slowest_worker_holds_up_all() -> None:
