@@ -289,3 +289,32 @@ def test_two_workers_send_nothing_of_frozen_layers(method: str, recipe: Recipe) 
         and not STRATEGIES[METHODS[method]["strategy"]].bytes_depend_on_gradients
     ):
         assert sent == expected
+
+
+@pytest.mark.parametrize(
+    "frozen", [{"all": None}, {"all": None, "head": 0.5, "transitions.1": 0.5, "blocks.2": 0.5}]
+)
+def test_the_gradients_above_frozen_blocks_are_those_of_the_whole_network(
+    frozen: dict[str, float | None], recipe: Recipe
+) -> None:
+    """Shared feature maps end the backward pass at a frozen block; concatenated ones are autograd's own."""
+    images, labels = make_data().train.images[:16].float() / 64, make_data().train.labels[:16]
+    found = []
+    for efficient in (True, False):
+        model = make_model(discard_rate=0.0, dropout=0.0, memory_efficient=efficient)
+        plan_freezing(model, recipe(frozen=frozen)).apply(model, epoch=3)
+        training_mode(model)
+        below: list[Tensor] = []
+        model.get_submodule("blocks.0").register_forward_hook(
+            lambda _module, _inputs, features, seen=below: seen.append(
+                features._token if efficient else features._maps[0]  # noqa: B023
+            )
+        )
+        nn.functional.cross_entropy(model(images), labels).backward()
+        assert not below[0].requires_grad
+        found.append({name: p.grad for name, p in model.named_parameters() if p.requires_grad})
+    shared, concatenated = found
+    assert shared.keys() == concatenated.keys()
+    for name, gradient in shared.items():
+        # float32 sums over 16 images of 8 x 8 pixels in another order
+        torch.testing.assert_close(gradient, concatenated[name], rtol=1e-4, atol=1e-6, msg=name)

@@ -25,6 +25,7 @@ from pipelines.figures import color_of, figure, plain
 from pipelines.results import Row
 from pipelines.tables import Column, percent
 from pipelines.training import copy_fitting, predict_logits
+from pipelines.training.freezing import ALL
 
 BATCH_SIZE = 256
 MOST_FACTOR = 100.0
@@ -65,7 +66,8 @@ class FashionFourOptions:
         whole(self, "source_images", most=MOST_IMAGES)
         number(self, "release_after", above=0.0, below=1.0)
         different(self, "frozen", "released", least=1)
-        fits = not set(self.frozen) & set(self.released)
+        inside = all(any(one in (ALL, name[: len(one)]) for one in self.frozen) for name in self.released)
+        fits = inside and not set(self.frozen) & set(self.released)
         require(fits, "released", list(self.released), "layers inside those of frozen")
         for data in self.augment:
             choice("augment", data, DATA_SETS)
@@ -164,12 +166,16 @@ class FashionFour(System):
         return even_classes(data)
 
     def extra(self, variant: Variant, trained: nn.Module, network: nn.Module, context: Context) -> Row:  # noqa: ARG002
-        """Return the test accuracy of each class, and on Fashion-MNIST the means of the two groups."""
+        """Return the test accuracy of each class, and on Fashion-MNIST the means of the two groups.
+
+        The names of the classes tell which images the source was trained on.
+        """
         data = context.data
         device = next(network.parameters()).device
         logits = predict_logits(network, data.test, data, batch_size=BATCH_SIZE, device=device)
         accuracies = class_accuracies(logits.argmax(1), data.test.labels, data.class_names)
-        row: Row = {f"{CLASS_KEY}{name}": accuracy for name, accuracy in accuracies.items()}
+        row: Row = {"class_names": ", ".join(data.class_names)}
+        row |= {f"{CLASS_KEY}{name}": accuracy for name, accuracy in accuracies.items()}
         if accuracies.keys() >= EASIER | UPPER:
             for key, names in (("easier_accuracy", EASIER), ("upper_accuracy", UPPER)):
                 row[key] = sum(accuracies[name] for name in names) / len(names)
