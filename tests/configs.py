@@ -30,6 +30,8 @@ RECIPE = RecipeConfig(
     execution="eager",
     evaluation_batch_size=64,
     augment=AugmentConfig(crop_padding=0, flip=False, cutout=0),
+    start_from=None,
+    frozen={},
 )
 
 

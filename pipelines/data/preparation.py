@@ -1,6 +1,7 @@
 """From a raw data set to a prepared one: subset, split, statistics, checksums, sample picture."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 from pipelines.data import sources  # noqa: F401 - registers the data sets
 from pipelines.data.config import PrepareConfig
-from pipelines.data.prepared import PreparedData, Split, checksum_of, save_prepared
+from pipelines.data.prepared import SPLITS, PreparedData, Split, checksum_of, save_prepared
 from pipelines.data.raw import SOURCES, Images, Labels, RawData, check_raw
 from pipelines.data.samples import draw_samples
 from pipelines.data.split import check_classes, limit, stratified_pick
@@ -24,6 +25,15 @@ def prepare(config: PrepareConfig, folder: Path, figure: Path) -> dict[str, Any]
     Returns a flat summary (sizes, statistics, checksum) for the metrics file. Every mistake of the user (no
     such data, damaged files, too few images) raises UserError.
     """
+    data, source = assemble(config)
+    summary = _summarise(data, source, config)
+    save_prepared(data, folder, summary)
+    draw_samples(data, figure)
+    return summary
+
+
+def assemble(config: PrepareConfig) -> tuple[PreparedData, str]:
+    """Return the prepared data set, and where it was found; writes nothing, raises as `prepare` does."""
     raw = SOURCES[config.name](config)
     check_raw(raw, config.name)
     splits = {
@@ -46,10 +56,26 @@ def prepare(config: PrepareConfig, folder: Path, figure: Path) -> dict[str, Any]
         transform=config.transform,
         **splits,
     )
-    summary = _summarise(data, raw.source, config)
-    save_prepared(data, folder, summary)
-    draw_samples(data, figure)
-    return summary
+    return data, raw.source
+
+
+def with_images(data: PreparedData, change: Callable[[torch.Tensor], torch.Tensor]) -> PreparedData:
+    """Return `data` with images, uint8 [n, c, h, w], that `change` has made of those of each part.
+
+    Statistics and checksum are those of the new images.
+    """
+    splits = {name: Split(change(getattr(data, name).images), getattr(data, name).labels) for name in SPLITS}
+    mean, std = channel_statistics(splits["train"].images)
+    checksum = checksum_of(splits, data.class_names)
+    return replace(
+        data,
+        mean=mean,
+        std=std,
+        checksum=checksum,
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+    )
 
 
 def with_transform(data: PreparedData, transform: str) -> PreparedData:
@@ -59,14 +85,8 @@ def with_transform(data: PreparedData, transform: str) -> PreparedData:
     """
     if data.transform is not None:
         raise ValueError(f"the images have gone through {data.transform} already")
-    splits = {
-        name: Split(transform_images(split.images, transform), split.labels)
-        for name, split in (("train", data.train), ("validation", data.validation), ("test", data.test))
-    }
-    mean, std = channel_statistics(splits["train"].images)
-    checksum = checksum_of(splits, data.class_names)
-    changed = replace(data, mean=mean, std=std, checksum=checksum, transform=transform)
-    return replace(changed, train=splits["train"], validation=splits["validation"], test=splits["test"])
+    changed = with_images(data, lambda images: transform_images(images, transform))
+    return replace(changed, transform=transform)
 
 
 def split_raw(raw: RawData, config: PrepareConfig) -> dict[str, tuple[Images, Labels]]:

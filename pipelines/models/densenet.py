@@ -96,16 +96,17 @@ class DenseBlock(nn.Module):
         reads: list[Kept] | list[None] = [None] * len(self.layers)
         if draws is not None:
             reads = draws.draw(self.input_width, self.growth_rate, len(self.layers))
-        features = self._new_features()
+        features = self._new_features(maps)
         features.append(maps, self.normalise)
         for layer, kept in zip(self.layers, reads, strict=True):
             layer(features, kept)
         return features
 
-    def _new_features(self) -> Features:
+    def _new_features(self, maps: Tensor) -> Features:
         # Compilers and exporters cannot look into autograd functions of ours.
         if self.memory_efficient and not torch.compiler.is_compiling():
-            return SharedFeatures(self.output_width)
+            parameters = any(parameter.requires_grad for parameter in self.parameters())
+            return SharedFeatures(self.output_width, needs_gradient=maps.requires_grad or parameters)
         return ConcatenatedFeatures(recompute=self.memory_efficient)
 
 

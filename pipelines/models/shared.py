@@ -71,13 +71,17 @@ class Memory:
 
 
 class SharedFeatures:
-    """Features in shared memory, for one forward pass over `num_channels` maps in the end; see the module."""
+    """Features in shared memory, for one forward pass over `num_channels` maps in the end; see the module.
 
-    def __init__(self, num_channels: int) -> None:
+    Without `needs_gradient`, where the block and all before it are frozen, the backward pass ends at the readers
+    outside the block.
+    """
+
+    def __init__(self, num_channels: int, *, needs_gradient: bool) -> None:
         self._num_channels = num_channels
         self._num_filled = 0
         self._memory: Memory | None = None
-        self._token = torch.zeros((), requires_grad=True)
+        self._token = torch.zeros((), requires_grad=needs_gradient)
 
     def append(self, maps: Tensor, norm: nn.BatchNorm2d) -> None:
         """See Features."""

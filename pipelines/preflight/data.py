@@ -5,14 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.data.config import PrepareConfig
+from pipelines.data.others import OFFICIAL
 from pipelines.data.roots import check_available
-from pipelines.data.sources.cifar10 import CIFAR10
-from pipelines.data.sources.cifar100 import CIFAR100
-from pipelines.data.sources.fashion_mnist import FASHION_MNIST
-from pipelines.data.sources.svhn import SVHN
 from pipelines.errors import UserError
-
-OFFICIAL = {official.name: official for official in (CIFAR10, CIFAR100, FASHION_MNIST, SVHN)}
 
 
 def data_problem(config: PrepareConfig, name: str) -> str | None:

@@ -11,6 +11,7 @@ from pipelines.preflight.data import data_problem
 from pipelines.preflight.memory import Footprint, footprint
 from pipelines.preflight.references import check_references
 from pipelines.preflight.sections import read_sections
+from pipelines.preflight.start import start_problems
 from pipelines.results import EXPERIMENTS
 
 PIPELINES = ("main", *EXPERIMENTS)
@@ -34,6 +35,8 @@ def preflight(pipeline: str, params: Path) -> tuple[list[str], list[str]]:
     ]
     missing, notes = _data_problems(pipeline, sections)
     size_problems = [] if problems else _size_problems(pipeline, sections, params)
+    if pipeline == "main" and not problems and not size_problems:
+        size_problems = [f"{params}: {problem}" for problem in start_problems(sections)]
     found = [*problems, *(line for line in machine_problems if line), *missing, *size_problems]
     return list(dict.fromkeys(found)), notes
 

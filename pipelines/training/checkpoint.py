@@ -22,7 +22,7 @@ class Checkpoint:
 
     spec: ModelSpec
     recipe: dict[str, Any]
-    """The section `recipe`, as plain values."""
+    """The section `recipe`, as plain values (`RecipeConfig.identity`)."""
     data_name: str
     class_names: tuple[str, ...]
     mean: tuple[float, ...]

@@ -1,7 +1,8 @@
 """Parameters of training: the one recipe of all models, and which models are trained."""
 
-from dataclasses import dataclass, replace
-from typing import Self
+import re
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 from pipelines.config import choice, different, number, require, whole
 from pipelines.config.validate import MOST_BATCH, MOST_EPOCHS, MOST_SEED
@@ -10,6 +11,25 @@ from pipelines.models.config import MOST_DEPTH
 
 MOST_RATE = 1e20
 """Every rate that diverges is far below it, and a larger one overflows float32."""
+
+
+SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartConfig:
+    """Key `recipe.start_from`: a network that this suite has trained, from whose weights the training starts."""
+
+    path: str
+    """Its checkpoint: best.pt of a training, at a place where no training writes."""
+    sha256: str | None
+    """Checksum of that file, which a run is named after: other weights are another run, wherever they lie. Where it
+    is null or another one, the message names the true one."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.path), "path", self.path, "the path of a checkpoint")
+        fits = self.sha256 is None or SHA256_PATTERN.fullmatch(self.sha256) is not None
+        require(fits, "sha256", self.sha256, "null or 64 hexadecimal digits in lower case")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +72,14 @@ class RecipeConfig:
     """Images per batch without gradients."""
     augment: AugmentConfig
     """Random changes to the training images."""
+    start_from: StartConfig | None
+    """The network to start from; null: fresh weights. Tensors whose names and shapes fit are taken, but for the
+    classifier, which is always new."""
+    frozen: dict[str, float | None]
+    """Layers that keep the weights that they start with, by the beginning of their names (`stem`, `blocks.0`) or
+    `all`, every layer but the classifier; of several that name a layer the longest counts. The value is the part of all
+    epochs after which the layer is released, in whole epochs and at least one; null: never. A frozen layer is in
+    evaluation mode: its batch norms keep their statistics, and it drops nothing."""
 
     def __post_init__(self) -> None:
         whole(self, "epochs", most=MOST_EPOCHS)
@@ -72,6 +100,18 @@ class RecipeConfig:
         choice("precision", self.precision, ("auto", "float32", "bfloat16"))
         choice("memory_format", self.memory_format, ("auto", "contiguous", "channels_last"))
         choice("execution", self.execution, ("auto", "eager", "compiled", "cuda_graphs"))
+        for name, part in self.frozen.items():
+            fits = part is None or 0.0 < part < 1.0
+            require(fits, f"frozen.{name}", part, "null (never released) or a number between 0 and 1")
+
+    def identity(self) -> dict[str, Any]:
+        """Return the plain values that a run is determined by: of the network to start from the checksum alone."""
+        start = self.start_from
+        return asdict(self) | {"start_from": None if start is None else start.sha256}
+
+    def from_scratch(self) -> Self:
+        """Return the recipe without transfer: fresh weights, all of which are trained."""
+        return replace(self, start_from=None, frozen={})
 
     def over(self, epochs: int) -> Self:
         """Return the recipe over so many epochs: the warm-up keeps its share of them, as the milestones do."""

@@ -8,13 +8,8 @@ from torch import nn
 
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.data import PreparedData, load_prepared, ordered_batches
-from pipelines.models import (
-    ModelSpec,
-    build_model_for,
-    count_multiply_adds,
-    count_parameters,
-    spec_of,
-)
+from pipelines.errors import UserError
+from pipelines.models import ModelSpec, count_multiply_adds, count_parameters, spec_of
 from pipelines.provenance import provenance
 from pipelines.results import Row, write_csv, write_json
 from pipelines.tracking import Role, Tracker, TrackingConfig, open_run
@@ -23,6 +18,7 @@ from pipelines.training.checkpoint import load_checkpoint, mark_finished, rebuil
 from pipelines.training.config import RecipeConfig
 from pipelines.training.loop import TrainResult, train, unfinished_checkpoint
 from pipelines.training.sections import shared_sections
+from pipelines.training.start import KEY, start_model
 
 CHECKPOINT_FOLDER = Path("checkpoints/recognition")
 RESULT_FOLDER = Path("results/train")
@@ -36,14 +32,15 @@ def run_training(stage: str, name: str, params: Path = DEFAULT_PATH) -> Row:
     epoch) and .json (the summary), and logs a run of `stage` with the best model. An interrupted run goes on
     where it was. Raises UserError on parameters or data that do not allow it.
     """
-    shared = shared_sections(params)
+    shared = shared_sections(params, transfers=True)
     recipe = shared["recipe"]
     tracking = load_section(TrackingConfig, "tracking", params)
     data = load_prepared(shared["data_folder"])
-    model = build_model_for(data, name, shared["densenet"], recipe.seed)
+    folder = CHECKPOINT_FOLDER / name
+    check_place(recipe, folder)
+    model = start_model(data, name, shared["densenet"], recipe)
     spec = spec_of(model)
     sizes = sizes_of(model)
-    folder = CHECKPOINT_FOLDER / name
     tags = {"model": name, "data_checksum": data.checksum, "seed": recipe.seed}
     unfinished = unfinished_checkpoint(folder, spec, recipe, data)
     resumes = unfinished is not None
@@ -59,6 +56,15 @@ def run_training(stage: str, name: str, params: Path = DEFAULT_PATH) -> Row:
         _log_summary(tracker, row, result, data)
     mark_finished(folder)
     return row
+
+
+def check_place(recipe: RecipeConfig, folder: Path) -> None:
+    """Raise UserError where the training in `folder` would write over the checkpoint that it starts from."""
+    start = recipe.start_from
+    if start is not None and Path(start.path).resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"{KEY}.path: {start.path} is what the training of {folder.name} itself writes; copy it to another folder"
+        )
 
 
 def sizes_of(model: nn.Module) -> dict[str, int]:
@@ -102,7 +108,8 @@ def summarise_run(
 def _params(name: str, spec: ModelSpec, recipe: RecipeConfig, data: PreparedData) -> dict[str, Any]:
     """Return what the tracker shows of a run from its start: columns, and the sections of params.yaml behind it."""
     columns = training_params({"model": name, "data": data.name, **asdict(recipe)})
-    sections = {"recipe": asdict(recipe)} | ({"densenet": asdict(spec.densenet)} if spec.densenet else {})
+    sections: dict[str, Any] = {"recipe": asdict(recipe)}
+    sections |= {"densenet": asdict(spec.densenet)} if spec.densenet else {}
     return columns | sections
 
 

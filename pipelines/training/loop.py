@@ -1,7 +1,7 @@
 """Training a model by the recipe: epochs, validation, checkpoints, exact resume."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +26,7 @@ from pipelines.training.checkpoint import (
 )
 from pipelines.training.config import RecipeConfig
 from pipelines.training.epoch import DivergedError, Objective, check_gradients, compute_gradients, train_epoch
+from pipelines.training.freezing import plan_freezing, training_mode
 from pipelines.training.optimizer import build_optimizer
 from pipelines.training.prediction import loss_and_accuracy, predict_logits
 from pipelines.training.runtime import resolve_runtime
@@ -70,7 +71,8 @@ def train(
 ) -> TrainResult:
     """Train `model`, in place, on the training part; choose the best epoch on the validation part.
 
-    `objective` is what the steps minimise, None the mean cross-entropy; validation is by cross-entropy anyway.
+    `objective` is what the steps minimise, None the mean cross-entropy; validation is by cross-entropy anyway. What
+    `recipe.frozen` names keeps its weights and statistics until its release; `recipe.start_from` is the caller's.
 
     Writes `folder`/last.pt after every epoch, the one before staying as previous.pt, and best.pt after every better
     one. Where the newest whole one belongs to an unfinished run of the same model, recipe and data, training goes on
@@ -108,7 +110,7 @@ def unfinished_checkpoint(
     last = load_resumable(folder)
     if last is None:
         return None
-    same = (last.spec, last.recipe, last.data_checksum) == (spec, asdict(recipe), data.checksum)
+    same = (last.spec, last.recipe, last.data_checksum) == (spec, recipe.identity(), data.checksum)
     return last if same and not last.finished and last.optimizer_state is not None else None
 
 
@@ -129,6 +131,7 @@ class _Run:
         self.runtime.place(model)
         self.forward = self.runtime.forward_of(model)
         self.optimizer = build_optimizer(model, recipe)
+        self.freezing = plan_freezing(model, recipe)
         self.epoch = 0
         self.best_epoch = 0
         self.history: list[EpochRow] = []
@@ -177,7 +180,8 @@ class _Run:
 
     def _train_epoch(self) -> tuple[float, float]:
         """Run the epoch's steps; return mean loss and accuracy over its images as they were trained on."""
-        self.model.train()
+        self.freezing.apply(self.model, self.epoch)
+        training_mode(self.model)
         self.correct = torch.zeros((), device=self.runtime.device)
         try:
             mean_loss = train_epoch(self.batches, self.optimizer, self.recipe, self.epoch, self._step)
@@ -224,7 +228,7 @@ class _Run:
     def _checkpoint(self, *, with_optimizer: bool) -> Checkpoint:
         return Checkpoint(
             spec=spec_of(self.model),
-            recipe=asdict(self.recipe),
+            recipe=self.recipe.identity(),
             data_name=self.data.name,
             class_names=self.data.class_names,
             mean=self.data.mean,

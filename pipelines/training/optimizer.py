@@ -7,7 +7,10 @@ from pipelines.training.config import RecipeConfig
 
 
 def build_optimizer(model: nn.Module, recipe: RecipeConfig) -> torch.optim.SGD:
-    """Return SGD over all parameters of `model`, the rate being that of the first step."""
+    """Return SGD over all parameters of `model`, the rate being that of the first step.
+
+    Frozen ones are among them: without a gradient a step passes over them, weight decay included.
+    """
     return torch.optim.SGD(
         model.parameters(),
         lr=recipe.learning_rate,

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.data import PreparedData, Split, ordered_batches
+from pipelines.training.freezing import training_mode
 
 
 def predict_logits(
@@ -12,8 +13,8 @@ def predict_logits(
 ) -> Tensor:
     """Return the logits float32 [n, classes], on the CPU, of all images of `split` in their order.
 
-    `model` must lie on `device`; it is put into evaluation mode for the pass and back afterwards. An autocast
-    context of the caller applies.
+    `model` must lie on `device`; it is put into evaluation mode for the pass, and back afterwards (`training_mode`).
+    An autocast context of the caller applies.
     """
     batches = ordered_batches(split, data, batch_size, device)
     was_training = model.training
@@ -22,7 +23,8 @@ def predict_logits(
         with torch.inference_mode():
             return torch.cat([model(images).float() for images, _ in batches]).cpu()
     finally:
-        model.train(was_training)
+        if was_training:
+            training_mode(model)
 
 
 def loss_and_accuracy(logits: Tensor, labels: Tensor) -> tuple[float, float]:

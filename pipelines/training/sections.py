@@ -30,10 +30,14 @@ class SharedSections(TypedDict):
     data_folder: Path
 
 
-def shared_sections(params: Path, data_folder: Path = PREPARED) -> SharedSections:
-    """Read the sections `recipe` and `densenet`; UserError in one line on a value that is not allowed."""
+def shared_sections(params: Path, data_folder: Path = PREPARED, *, transfers: bool = False) -> SharedSections:
+    """Read the sections `recipe` and `densenet`; UserError in one line on a value that is not allowed.
+
+    Without `transfers` the recipe is one from scratch: experiments compare networks that start alike.
+    """
+    recipe = load_section(RecipeConfig, "recipe", params)
     return {
-        "recipe": load_section(RecipeConfig, "recipe", params),
+        "recipe": recipe if transfers else recipe.from_scratch(),
         "densenet": load_section(DenseNetConfig, "densenet", params),
         "data_folder": data_folder,
     }

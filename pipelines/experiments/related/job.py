@@ -15,7 +15,7 @@ from pipelines.errors import UserError
 from pipelines.evaluation import EvaluateConfig
 from pipelines.evaluation.runs import BEST
 from pipelines.experiments.related.config import DATA_SETS, RelatedConfig, RelatedSetConfig
-from pipelines.experiments.related.system import Context, System, Variant
+from pipelines.experiments.related.system import Context, Images, System, Variant
 from pipelines.experiments.related.systems import load_system
 from pipelines.experiments.study.job import Training, digest
 from pipelines.experiments.study.runs.worker import load_once
@@ -44,6 +44,8 @@ class VariantTraining(Training):
     """The training that this one starts from."""
     source_folder: Path | None
     """Where that one's best.pt is."""
+    prepare: PrepareConfig
+    """The section `prepare`, for variants with images of their own."""
 
     @property
     def declared(self) -> Variant:
@@ -51,10 +53,11 @@ class VariantTraining(Training):
         return self.system.variant(self.variant)
 
     def inputs(self, data: PreparedData) -> PreparedData:
-        """Return the images after the variant's transform."""
-        return (
-            _transformed_once(self.data_folder, self.declared.transform) if self.declared.transform else data
-        )
+        """Return the variant's own images, or those of the data set, after its transform."""
+        images, transform = self.declared.images, self.declared.transform
+        if images is None and transform is None:
+            return data
+        return _inputs_once(self.data_folder, images, self.prepare, transform)
 
     def context(self, data: PreparedData) -> Context:
         """Return what the variant's hooks may use; `data` is what `inputs` returned."""
@@ -114,6 +117,7 @@ class RelatedJob(TrainingJob):
     system: System
     shared: RelatedConfig
     config: RelatedSetConfig
+    prepare: PrepareConfig
     evaluate: EvaluateConfig
     params: Path
     """The parameter file, which the section `methods` is read from."""
@@ -145,8 +149,9 @@ class RelatedJob(TrainingJob):
         recipe = replace(
             self.recipe.over(max(1, math.floor((epochs or self.config.epochs) * variant.epochs + 0.5))),
             seed=seed,
-            augment=self.config.augment,
+            augment=variant.augment.get(self.data, self.config.augment),
             learning_rate=learning_rate,
+            frozen=dict(variant.frozen),
         )
         return VariantTraining(
             model=variant.model,
@@ -158,6 +163,7 @@ class RelatedJob(TrainingJob):
             variant=variant.name,
             source=source,
             source_folder=source_folder,
+            prepare=self.prepare,
         )
 
 
@@ -170,6 +176,7 @@ def load_job(system: str, data: str, params: Path = DEFAULT_PATH) -> RelatedJob:
         system=built,
         shared=shared,
         config=set_of(shared, data),
+        prepare=load_section(PrepareConfig, "prepare", params),
         evaluate=load_section(EvaluateConfig, "evaluate", params),
         params=params,
         checkpoints=CHECKPOINTS / f"{system}-{data}",
@@ -210,8 +217,15 @@ def _delivered_once(source: VariantTraining, folder: Path) -> nn.Module:
 
 
 @functools.cache
-def _transformed_once(folder: Path, transform: str) -> PreparedData:
+def _inputs_once(
+    folder: Path, images: Images | None, prepare: PrepareConfig, transform: str | None
+) -> PreparedData:
+    data = load_once(folder)
+    if images is not None:
+        data = images(data, prepare)
+    if transform is None:
+        return data
     # Late: the data sources behind it take a second to import, and most variants need none.
     from pipelines.data.preparation import with_transform
 
-    return with_transform(load_once(folder), transform)
+    return with_transform(data, transform)

@@ -5,14 +5,15 @@ dataclass `Options` for its parameters. Whatever trains, measures and tests it k
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import nn
 
-from pipelines.data import PreparedData
+from pipelines.data import AugmentConfig, PrepareConfig, PreparedData
 from pipelines.registry import Registry
 from pipelines.results import Row
 from pipelines.tables import Column
@@ -46,6 +47,7 @@ class Context:
 
 
 Build = Callable[[nn.Module, Context], nn.Module]
+Images = Callable[[PreparedData, PrepareConfig], PreparedData]
 Finish = Callable[[nn.Module], nn.Module]
 
 
@@ -70,6 +72,13 @@ class Variant:
     """A registered model, built for the data with the run's seed."""
     transform: str | None = None
     """A registered input transform that all images go through."""
+    images: Images | None = None
+    """Makes what the variant is trained and measured on, of the data set's images and the section `prepare`: another
+    set in the same shape, say. The result depends on the arguments and the data at hand alone. None: the data set."""
+    augment: Mapping[str, AugmentConfig] = field(default_factory=dict)
+    """Random changes to the training images by data set, instead of those of the section."""
+    frozen: Mapping[str, float | None] = field(default_factory=dict)
+    """As recipe.frozen, of the network that `change` returns."""
     after: str | None = None
     """A variant that stands before this one in the list and is trained first, seed by seed: what it became is the
     `source` of this one's context."""
@@ -101,6 +110,10 @@ class Comparison:
     """A field of the rows, one number a seed."""
     margin: float = 0.0
     """In units of the field: 0.01 of an accuracy is one point. 0: more."""
+    second_key: str | None = None
+    """The field of the second one where it is another."""
+    data: Sequence[str] = ()
+    """Data sets that the claim is about; empty: all."""
     counted: bool = True
     """Whether the claim depends on it; otherwise it is shown for orientation."""
 
@@ -128,6 +141,8 @@ class System(ABC):
     """Whether the text could not be had, so that it is built after the description in the abstract."""
     columns: ClassVar[Sequence[Column]] = ()
     """Columns of its table for what `extra` adds to the rows; means over the seeds."""
+    picture: ClassVar[str | None] = None
+    """What the system's own picture of a data set shows, in a few words; None: it has none."""
 
     def __init__(self, name: str, options: Any) -> None:
         self.name, self.options = name, options
@@ -147,6 +162,10 @@ class System(ABC):
         and may be changed.
         """
         return {}
+
+    def draw(self, rows: Sequence[Row], path: Path) -> None:
+        """Write the picture that `picture` tells of to `path`, an SVG file; `rows` are those of a data set's runs."""
+        raise NotImplementedError
 
     def variant(self, name: str) -> Variant:
         """Return the variant called `name`; KeyError where there is none."""

@@ -44,7 +44,7 @@ class Training(TrainingJob):
 
     def key(self, model: nn.Module, data: PreparedData) -> str:
         """Return a digest of everything that determines the run, as the name of its folder."""
-        content = [asdict(spec_of(model)), asdict(self.recipe), data.checksum]
+        content = [asdict(spec_of(model)), self.recipe.identity(), data.checksum]
         return digest(content)
 
 

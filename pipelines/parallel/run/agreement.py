@@ -33,7 +33,7 @@ def facts_of(job: Job, method_entry: Mapping[str, Any], data_checksum: str) -> F
         "model": job.model,
         f"methods.{job.method}": dict(method_entry),
         "distributed": asdict(job.distributed),
-        "recipe": asdict(job.recipe),
+        "recipe": job.recipe.identity(),
         "densenet": asdict(job.densenet),
     }
     return {

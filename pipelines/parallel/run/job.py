@@ -11,10 +11,9 @@ from torch import nn
 from pipelines.config import load_section
 from pipelines.data import PreparedData, load_prepared
 from pipelines.errors import UserError
-from pipelines.models import build_model_for
 from pipelines.parallel.config import DistributedConfig
 from pipelines.tracking import TrackingConfig
-from pipelines.training import Objective
+from pipelines.training import Objective, start_model
 from pipelines.training.config import RecipeConfig
 from pipelines.training.sections import TrainingJob, linear_rate, shared_sections
 
@@ -83,7 +82,7 @@ class Job(TrainingJob):
 
     def build_model(self, data: PreparedData) -> nn.Module:
         """Return the model with its initial weights, on the CPU, the same on every worker."""
-        return build_model_for(data, self.model, self.densenet, self.recipe.seed)
+        return start_model(data, self.model, self.densenet, self.recipe)
 
     def objective(self, data: PreparedData) -> Objective | None:  # noqa: ARG002 - for jobs that have one
         """Return what the steps minimise; None: the mean cross-entropy."""
@@ -105,7 +104,7 @@ class Job(TrainingJob):
             "model": self.model,
             "method": method_entry,
             "distributed": {k: v for k, v in asdict(self.distributed).items() if not k.endswith("_seconds")},
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.identity(),
             "densenet": asdict(self.densenet),
             "data": data_checksum,
             "workers": num_workers,
@@ -121,5 +120,5 @@ def load_job(model: str, method: str, params: Path) -> Job:
         distributed=load_section(DistributedConfig, "distributed", params),
         tracking=load_section(TrackingConfig, "tracking", params),
         params=params,
-        **shared_sections(params),
+        **shared_sections(params, transfers=True),
     )

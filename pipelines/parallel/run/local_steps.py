@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pipelines.parallel.traces.recorder import StepRecorder
-from pipelines.training import RecipeConfig, build_optimizer
+from pipelines.training import RecipeConfig, build_optimizer, training_mode
 
 
 class LocalReference:
@@ -29,7 +29,8 @@ class LocalReference:
         total: int,
     ) -> None:
         """Plan `num_steps` timed steps (fewer in a shorter run) between the training steps `first` and `total`."""
-        replica = copy.deepcopy(model).train()
+        replica = copy.deepcopy(model)
+        training_mode(replica)
         self.recorder = StepRecorder(replica, build_optimizer(replica, recipe))
         self.images, self.labels = batch
         spacing = max(1, (total - first) // num_steps)

@@ -26,9 +26,13 @@ def replicas_identical(model: nn.Module) -> bool:
 def average_buffers(model: nn.Module, collectives: Collectives, scope: str = "") -> None:
     """Replace floating-point buffers (batch-norm statistics) by their mean over the workers, in place.
 
-    One collective, named `scope` + "buffers": call it on all.
+    Those of modules in evaluation mode, the frozen ones, have not moved and are equal already: a mean of three of them
+    could round. One collective, named `scope` + "buffers": call it on all.
     """
-    buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+    moving = [module for module in model.modules() if module.training]
+    buffers = [
+        buffer for module in moving for buffer in module.buffers(recurse=False) if buffer.is_floating_point()
+    ]
     if not buffers:
         return
     flat = torch.cat([buffer.reshape(-1) for buffer in buffers])

@@ -7,7 +7,6 @@ import horovod.torch as hvd
 import numpy as np
 import torch
 
-from pipelines.models import count_parameters
 from pipelines.parallel.metering.step_times import (
     as_array,
     interquartile_range,
@@ -22,9 +21,13 @@ if TYPE_CHECKING:
 
 
 def result_row(worker: "Worker", identical: bool) -> dict[str, Any]:
-    """Assemble the run's flat row (a collective: the step times of all workers are gathered)."""
+    """Assemble the run's flat row (a collective: the step times of all workers are gathered).
+
+    Times and bytes are those of the steps after the warm-up, and where frozen layers are released after the last
+    release; then `frozen_wire_bytes_per_step` are those before the first one.
+    """
     config = worker.job.distributed
-    warmup = min(config.warmup_steps, len(worker.steps) - 1)
+    warmup = min(worker.first_timed_step, len(worker.steps) - 1)
     times = np.stack(hvd.allgather_object(as_array(worker.steps)))[:, warmup:]
     window = worker.strategy.steps_per_exchange
     local = np.stack(hvd.allgather_object(np.array(worker.reference.seconds))).max(axis=0).tolist()
@@ -49,7 +52,8 @@ def result_row(worker: "Worker", identical: bool) -> dict[str, Any]:
         "sent_bytes_per_step": sent_bytes,
         "gradient_bytes": gradient_bytes,
         "compression_ratio": gradient_bytes / wire_bytes,
-        "num_parameters": count_parameters(worker.model),
+        **_frozen_fields(worker),
+        "num_parameters": worker.num_parameters,
         "train_seconds": float(sum(row["seconds"] for row in worker.history)),
         "train_loss": worker.history[-1]["train_loss"],
         "validation_accuracy": worker.history[-1]["validation_accuracy"],
@@ -61,3 +65,17 @@ def result_row(worker: "Worker", identical: bool) -> dict[str, Any]:
         "data_checksum": worker.data.checksum,
         **provenance(worker.device),
     }
+
+
+def _frozen_fields(worker: "Worker") -> dict[str, Any]:
+    """Return what is said of layers that are frozen at first; nothing where none is."""
+    if not worker.freezing.releases:
+        return {}
+    gradients = {name: p.numel() * p.element_size() for name, p in worker.model.named_parameters()}
+    row: dict[str, Any] = {
+        "frozen_gradient_bytes": sum(gradients[name] for name in worker.freezing.frozen_in(0))
+    }
+    first_release = min(worker.freezing.release_epochs, default=0) * len(worker.batches)
+    if before := worker.bytes[worker.job.distributed.warmup_steps : first_release]:
+        row["frozen_wire_bytes_per_step"] = float(np.median([handed for handed, _ in before]))
+    return row

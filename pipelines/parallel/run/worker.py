@@ -11,6 +11,7 @@ from horovod_gq.backend import HorovodCollectives
 from pipelines.config.show import one_line
 from pipelines.data import Split, training_batches
 from pipelines.errors import UserError
+from pipelines.models import count_parameters
 from pipelines.parallel.metering.metered import seconds_now
 from pipelines.parallel.metering.step_times import StepTimes
 from pipelines.parallel.run import agreement, checkpoint, heartbeat, replicas
@@ -29,10 +30,13 @@ from pipelines.training import (
     DivergedError,
     build_optimizer,
     loss_and_accuracy,
+    plan_freezing,
     predict_logits,
     settle_statistics,
     train_epoch,
+    training_mode,
 )
+from pipelines.training.checkpoint import generators_of, restore_generators
 
 PEER_SECONDS = 5.0
 """How long a rank that has lost another one waits for the launcher to end it. Not longer: the other one may itself be
@@ -51,13 +55,15 @@ class Worker:
         )
         torch.set_num_threads(config.threads_per_worker)
         self.data = job.load_data()
-        self.strategy, self.method_entry = build_strategy(job.method, job.params)
+        _, self.method_entry = build_strategy(job.method, job.params)
         agreement.check(agreement.facts_of(job, self.method_entry, self.data.checksum))
         job.check_batch_size(len(self.data.train), self.num_workers)
         self.recipe = job.recipe_for(self.num_workers)
         self.model = job.build_model(self.data).to(self.device)
         self.objective = job.objective(self.data)
         hvd.broadcast_parameters(self.model.state_dict(), root_rank=0)
+        self.num_parameters = count_parameters(self.model)
+        self.freezing = plan_freezing(self.model, self.recipe)
         self.batches = training_batches(
             self.data,
             config.batch_size,
@@ -72,22 +78,47 @@ class Worker:
         self.history: list[dict[str, float | int]] = []
         self.steps: list[StepTimes] = []
         self.bytes: list[tuple[int, float]] = []  # of each step: handed to the collectives, sent by a ring
+        self.fingerprint = job.fingerprint(self.method_entry, self.data.checksum, self.num_workers)
+        self.attach(epoch=0)
+
+    def attach(self, epoch: int) -> None:
+        """Begin to exchange the gradients of what epoch number `epoch`, from 0, trains of the model."""
+        self.freezing.apply(self.model, epoch)
         self.reference = LocalReference(
             self.model,
             self.recipe,
             next(iter(self.batches)),
-            num_steps=config.local_steps,
-            first=min(config.warmup_steps, self.total_steps - 1),
+            num_steps=self.job.distributed.local_steps,
+            first=min(self.first_timed_step, self.total_steps - 1),
             total=self.total_steps,
         )
+        self.strategy, _ = build_strategy(self.job.method, self.job.params)
         self.optimizer = self.strategy.attach(self.model, build_optimizer(self.model, self.recipe))
-        self.fingerprint = job.fingerprint(self.method_entry, self.data.checksum, self.num_workers)
+
+    def release(self, epoch: int) -> None:
+        """Begin the exchange anew where epoch number `epoch`, from 0, trains more layers than the one before.
+
+        Weights, statistics and the optimizer's momentum go on; what a strategy keeps by itself, residuals, scales and
+        choices, begins anew on every worker. Nothing is under way: an epoch ends with a flush.
+        """
+        if self.freezing.is_applied(self.model, epoch):
+            return
+        before, optimizer_state = self.model, self.optimizer.state_dict()
+        # A model of its own: the old one has the hooks of the old strategy.
+        self.model = self.job.build_model(self.data).to(self.device)
+        self.model.load_state_dict(before.state_dict())
+        states = {name: own.get_state() for name, own in generators_of(before).items()}
+        restore_generators(self.model, states)
+        self.attach(epoch)
+        optimizer_state.pop("gq", None)  # its buckets are others now
+        self.optimizer.load_state_dict(optimizer_state)
 
     def resume(self) -> None:
         """Continue after the last epoch that every rank has on disk, if there is one."""
         payload = checkpoint.load_common(self.job.checkpoint_folder, self.fingerprint)
         if payload is None:
             return
+        self.release(payload["epoch"] - 1)  # what the run had released when it was saved
         self.model.load_state_dict(payload["model"])
         self.optimizer.load_state_dict(payload["optimizer"])
         self.strategy.load_state_dict(payload["strategy"])
@@ -114,7 +145,8 @@ class Worker:
 
     def train_epoch(self) -> dict[str, float | int]:
         """Train one epoch; returns its history row (losses averaged over the workers)."""
-        self.model.train()
+        self.release(self.epoch)
+        training_mode(self.model)
         self.reference_seconds = 0.0
         begin = seconds_now(self.device)
         try:
@@ -139,6 +171,12 @@ class Worker:
     def total_steps(self) -> int:
         """Number of steps of the whole run."""
         return self.job.distributed.epochs * len(self.batches)
+
+    @property
+    def first_timed_step(self) -> int:
+        """Index of the first step whose times and bytes count: those before are warm-up, or train fewer layers."""
+        last_release = max(self.freezing.release_epochs, default=0)
+        return last_release * len(self.batches) + self.job.distributed.warmup_steps
 
     def train_step(self, images: torch.Tensor, labels: torch.Tensor, *, last: bool) -> torch.Tensor:
         """Make one step and record its parts; returns the loss. The `last` of an epoch applies what is under way."""

@@ -108,7 +108,8 @@ class Dgc(GatheredStrategy):
     def _select(self, density: float) -> tuple[torch.Tensor, int]:
         """Return the flat indices to send, and the number of entries that the message has room for."""
         torch.abs(self.accumulated, out=self.magnitudes)
-        chosen, start, num_entries = [], 0, 0
+        chosen = [torch.empty(0, dtype=torch.int64, device=self.magnitudes.device)]
+        start = num_entries = 0
         for tensor in split(self.magnitudes, self.gradients.shapes):
             count = entries_of(tensor.numel(), density)
             sample = max(SMALLEST_SAMPLE, int(tensor.numel() * self.options.sample_fraction))

@@ -17,6 +17,7 @@ from pipelines.parallel.strategies import strategy_of
 from pipelines.parallel.strategy import Channel, Strategy
 from pipelines.parallel.traces.echo import EchoCollectives
 from pipelines.parallel.traces.trace import Codec, typical
+from pipelines.training import training_mode
 
 CODEC_WORKERS = (2, 4)
 """Numbers of workers at which a codec is timed; a line through both gives every other one."""
@@ -68,7 +69,8 @@ def _time_codec(
     steps: int,
 ) -> tuple[float, float]:
     """Return the typical seconds of encode and decode per exchange."""
-    replica = copy.deepcopy(model).train()
+    replica = copy.deepcopy(model)
+    training_mode(replica)
     optimizer = strategy.attach(
         replica, make_optimizer(replica), Channel(collectives=EchoCollectives(workers))
     )

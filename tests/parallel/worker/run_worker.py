@@ -4,6 +4,7 @@ Started by test_worker.py through horovodrun in an empty folder; any rank's fail
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from pipelines.config import load_section
-from pipelines.data import PrepareConfig
+from pipelines.data import PrepareConfig, load_prepared
 from pipelines.data.preparation import prepare
 from pipelines.errors import UserError
 from pipelines.models.config import DenseNetConfig
@@ -25,9 +26,10 @@ from pipelines.parallel.run import agreement, checkpoint
 from pipelines.parallel.run.replicas import parameter_digest, replicas_identical
 from pipelines.parallel.run.traces import write_traces
 from pipelines.parallel.run.worker import Worker, result_row
+from pipelines.parallel.strategies import build_strategy
 from pipelines.parallel.traces.trace import Trace
-from pipelines.tracking import TrackingConfig
-from pipelines.training import DivergedError
+from pipelines.tracking import NullTracker, TrackingConfig
+from pipelines.training import DivergedError, StartConfig, load_checkpoint, train
 from pipelines.training.config import RecipeConfig
 from tests.damage import flip_byte
 
@@ -83,6 +85,70 @@ def check_method(job: Job) -> None:
         assert torch.load(checkpoint.rank_file(job.checkpoint_folder, hvd.rank(), 2), weights_only=True)[
             "strategy"
         ]
+
+
+def check_transfer(params: Path) -> None:
+    """Frozen layers send nothing and stay as they are; a release begins the exchange anew, and a resume finds it so."""
+    start = Path("start/best.pt")
+    if hvd.rank() == 0:
+        source = dataclasses.replace(make_job("sdp", params).recipe, epochs=1, warmup_epochs=0.0)
+        data = load_prepared(Path("prepared"))
+        model = make_job("sdp", params).build_model(data)
+        train(model, data, source, folder=start.parent, tracker=NullTracker(), description="start")
+    hvd.barrier()
+    transfer = {
+        "start_from": StartConfig(path=str(start), sha256=hashlib.sha256(start.read_bytes()).hexdigest()),
+        "frozen": {"all": None, "blocks.2": 0.4, "head": 0.4},
+    }
+    weights = load_checkpoint(start).model_state
+    for method in ("sdp", "gq4", "gq4_layerwise"):
+        job = make_job(method, params)
+        job = dataclasses.replace(
+            job,
+            recipe=dataclasses.replace(job.recipe, **transfer),
+            distributed=dataclasses.replace(job.distributed, epochs=3),
+        )
+        clear_checkpoints(job)
+        whole = Worker(job)
+        losses = train_epochs(whole, 1)
+        frozen = {n: t for n, t in whole.model.state_dict().items() if not n.startswith("classifier")}
+        assert all(torch.equal(t, weights[n]) for n, t in frozen.items()), f"{method}: a frozen layer moved"
+        losses += train_epochs(whole, 2)
+        assert replicas_identical(whole.model), f"{method}: replicas differ"
+        moved = {n for n, t in whole.model.state_dict().items() if not torch.equal(t, weights[n])}
+        assert {".".join(n.split(".")[:2]) for n in moved if "classifier" not in n} == {
+            *("blocks.2", "head.scale", "head.shift")
+        }, f"{method}: {moved}"
+        whole.history[-1]["validation_accuracy"] = whole.history[-1]["train_loss"] = 0.0
+        whole.history = [row | {"seconds": 1.0} for row in whole.history]
+        row = result_row(whole, identical=True)
+        check_transfer_row(job, whole, row)
+        expected = parameter_digest(whole.model)
+        for done in (1, 2):  # before the release, and after it
+            clear_checkpoints(job)
+            train_epochs(Worker(job), done)
+            resumed = Worker(job)
+            resumed.resume()
+            assert resumed.epoch == done
+            assert train_epochs(resumed, 3 - done) == losses[done:], f"{method}: another way from {done}"
+            assert parameter_digest(resumed.model) == expected, f"{method}: other weights from {done}"
+
+
+def check_transfer_row(job: Job, worker: Worker, row: dict[str, object]) -> None:
+    """The row's bytes are those after the release, and those before it are the classifier's alone."""
+    shapes = {n: tuple(p.shape) for n, p in worker.model.named_parameters()}
+    for key, names in (
+        ("frozen_wire_bytes_per_step", [n for n in shapes if n.startswith("classifier")]),
+        ("wire_bytes_per_step", [n for n in shapes if n.startswith(("classifier", "blocks.2", "head"))]),
+    ):
+        strategy, _ = build_strategy(job.method, job.params)
+        pattern = strategy.pattern([(n, shapes[n]) for n in names], 2)
+        assert row[key] == pattern.wire_bytes(), (job.method, key, row[key], pattern.wire_bytes())
+    assert row["gradient_bytes"] == sum(4 * math.prod(shapes[n]) for n in names)
+    assert row["num_parameters"] == sum(math.prod(shape) for shape in shapes.values())
+    steps = len(worker.batches)
+    assert row["timed_steps"] == 2 * steps - job.distributed.warmup_steps
+    assert [name for name, _ in worker.reference.recorder.tensors] == names
 
 
 def check_interval(params: Path) -> None:
@@ -235,6 +301,7 @@ def main() -> None:
     check_disagreement(make_job("gq4", params))
     for method in ("sdp", "sdp_fp16"):
         check_numbers(make_job(method, params))
+    check_transfer(params)
     hvd.shutdown()
 
 

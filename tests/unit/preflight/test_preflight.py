@@ -1,5 +1,6 @@
 """Before any work every problem of parameters, references and machine is printed, a line each."""
 
+import hashlib
 import importlib
 import re
 import shutil
@@ -15,10 +16,13 @@ from torch import nn
 
 from pipelines.cluster import requirements
 from pipelines.errors import UserError
+from pipelines.models import build_model, spec_of
 from pipelines.preflight import machine, memory
 from pipelines.preflight.memory import footprint
 from pipelines.preflight.run import preflight
-from tests.configs import make_densenet
+from pipelines.training import Checkpoint
+from pipelines.training.checkpoint import save_checkpoint
+from tests.configs import make_densenet, make_recipe
 from tests.imports import ROOT
 
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -79,6 +83,9 @@ def test_the_committed_parameters_have_no_problem_here(write: Write) -> None:
         ("name: digits ", "name: svhn ", "prepare.name: svhn: no data root is set, and "),
         ("batch_size: 64 # per", "batch_size: 1000000 # per", "distributed.batch_size: 1000000 is not allowed: a"),
         ("batch_size: 64\n", "batch_size: 1000000\n", "recipe.batch_size: 1000000 is not allowed: a step of "),
+        ("frozen: {}", "frozen: { all: null }", r"recipe.frozen: \['all'\] is not allowed without recipe.start_from"),
+        ("frozen: {}", "frozen: { stem: 2 }", "recipe.frozen.stem: 2.0 is not allowed; allowed: null"),
+        ("from: null", "from: { path: no.pt, sha256: null }", "recipe.start_from.path: no.pt: cannot be read"),
     ],
 )  # fmt: skip
 def test_a_problem_is_found_before_any_work(
@@ -92,6 +99,56 @@ def test_a_problem_is_found_before_any_work(
         assert re.search(expected, problem), problem
     key = expected.split(":")[0].split("\\")[0]
     assert all(key in problem for problem in problems), problems
+
+
+def test_a_network_to_start_from_is_tried_on_every_model(write: Write, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints/recognition/densenet50"
+    path = folder / "best.pt"
+    model = build_model(
+        "densenet50", num_channels=1, num_classes=4, image_size=8, densenet=make_densenet(), seed=1
+    )
+    save_checkpoint(
+        Checkpoint(
+            spec=spec_of(model),
+            recipe=make_recipe().identity(),
+            data_name="another",
+            class_names=("a", "b", "c", "d"),
+            mean=(0.5,),
+            std=(0.5,),
+            data_checksum="",
+            transform=None,
+            epoch=1,
+            best_epoch=1,
+            finished=True,
+            history=[],
+            model_state=model.state_dict(),
+            optimizer_state=None,
+            generator_states={},
+        ),
+        path,
+    )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def start(place: Path, sha256: str) -> tuple[str, str]:
+        return ("from: null", f"from: {{ path: {place}, sha256: {sha256} }}")
+
+    fewer = ("depths: [50, 100, 200]", "depths: [50]"), ("models: [vgg16_bn, efficientnet_b0]", "models: []")
+    unnamed = only(problems_of(write(start(path, "null"))))
+    assert re.search(rf"start_from\.sha256: None is not that of .*, which is {digest}", unnamed)
+    own, *others = problems_of(write(start(path, digest)))
+    assert "best.pt is what the training of densenet50 itself writes; copy it" in own
+    assert [line for line in others if "a densenet50 has no weights that fit" in line] == others
+    assert len(others) == 2  # VGG and EfficientNet; deeper DenseNets share layers with it
+    copy = Path(shutil.copy(path, tmp_path / "start.pt"))
+    assert problems_of(write(start(copy, digest), *fewer)) == []
+    assert "for images of 1 channels does not fit these, which have 3" in only(
+        problems_of(write(start(copy, digest), ("name: digits ", "name: cifar10 "), *fewer))[-1:]
+    )
+    assert only(
+        problems_of(write(start(copy, digest), ("frozen: {}", "frozen: { blocks.3: 0.5 }"), *fewer))[:1]
+    ).startswith(
+        "params.yaml: recipe.frozen: 'blocks.3' is no layer of this model; its layers: stem, blocks.0"
+    )
 
 
 def test_all_problems_are_printed_at_once_a_line_each(

@@ -13,7 +13,9 @@ from pipelines.results import Row
 
 def claim_rows(system: System, data: str, rows: Sequence[Row]) -> list[Row]:
     """Return a row with the answer (test None), then one a comparison; `rows` are those of the runs on `data`."""
-    tests = [comparison_row(pair, rows) for pair in system.comparisons()]
+    tests = [
+        comparison_row(pair, rows) for pair in system.comparisons() if not pair.data or data in pair.data
+    ]
     counted = [test["answer"] for test in tests if test["counted"]]
     ran = [answer for answer in counted if answer != NOT_RUN]
     answer = NOT_RUN if not ran else overall([UNDECIDED if one == NOT_RUN else one for one in counted])
@@ -31,8 +33,13 @@ def claim_rows(system: System, data: str, rows: Sequence[Row]) -> list[Row]:
 
 def comparison_row(pair: Comparison, rows: Sequence[Row]) -> Row:
     """Test one comparison; difference, its bounds and margin are in units of the field."""
-    first, second = (by_seed(rows, name, pair.key) for name in (pair.first, pair.second))
-    name = f"{pair.first} over {pair.second}" if pair.key == "test_accuracy" else _described(pair)
+    first = by_seed(rows, pair.first, pair.key)
+    second = by_seed(rows, pair.second, pair.second_key or pair.key)
+    name = (
+        f"{pair.first} over {pair.second}"
+        if (pair.key, pair.second_key) == ("test_accuracy", None)
+        else _described(pair)
+    )
     differences = [first[seed] - second[seed] for seed in first if seed in second]
     row = interval_test(name, differences) | {"counted": pair.counted, "key": pair.key, "margin": pair.margin}
     if not differences:
@@ -44,7 +51,13 @@ def comparison_row(pair: Comparison, rows: Sequence[Row]) -> Row:
 
 
 def _described(pair: Comparison) -> str:
-    return f"{pair.first} over {pair.second}: {pair.key.replace('_', ' ')}"
+    if pair.second_key is not None:
+        return f"{pair.first}: {_words(pair.key)} over {pair.second}: {_words(pair.second_key)}"
+    return f"{pair.first} over {pair.second}: {_words(pair.key)}"
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
 
 
 def by_seed(rows: Sequence[Row], variant: str, key: str) -> dict[int, float]:

@@ -54,7 +54,14 @@ def system_parts(system: System, rows: Sequence[Row], data_sets: Sequence[str], 
         picture = f"{system.name}-{data}.svg"
         if (folder / picture).exists():
             parts.append(f"![{system.name} on {data}: accuracy against the bytes of gradient]({picture})")
+        if (folder / own_picture(system, data)).exists():
+            parts.append(f"![{system.name} on {data}: {system.picture}]({own_picture(system, data)})")
     return parts
+
+
+def own_picture(system: System, data: str) -> str:
+    """Return the name of the file with a system's own picture of a data set."""
+    return f"{system.name}-{data}-own.svg"
 
 
 def _because(row: Row) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.experiments.related.answers.claims import claim_rows
 from pipelines.experiments.related.answers.figures import draw_bytes
-from pipelines.experiments.related.answers.page import write_page
+from pipelines.experiments.related.answers.page import own_picture, write_page
 from pipelines.experiments.related.answers.tables import variant_rows
 from pipelines.experiments.related.config import DATA_SETS
 from pipelines.experiments.related.system import System
@@ -13,9 +13,10 @@ from pipelines.results import Row, read_json, write_json
 
 
 def summarise(systems: Sequence[System], results: Path) -> None:
-    """Collect what has been run; writes related.json, related.md and SYSTEM-DATA.svg in `results`/related.
+    """Collect what has been run; writes related.json, related.md and the pictures in `results`/related.
 
-    Reads `results`/related/runs. What was not run is reported as such.
+    Reads `results`/related/runs. What was not run is reported as such. A picture is SYSTEM-DATA.svg, a system's own one
+    SYSTEM-DATA-own.svg.
     """
     folder = results / "related"
     for path in folder.glob("*.svg"):
@@ -31,5 +32,7 @@ def summarise(systems: Sequence[System], results: Path) -> None:
             rows += [*found, *variants, *claim_rows(system, data, found)]
             if any(row["test_accuracy_mean"] is not None for row in variants):
                 draw_bytes(variants, folder / f"{system.name}-{data}.svg")
+                if system.picture is not None:
+                    system.draw(found, folder / own_picture(system, data))
     write_json(folder / "related.json", rows)
     write_page(systems, rows, DATA_SETS, folder)

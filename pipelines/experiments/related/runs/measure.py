@@ -1,6 +1,7 @@
 """What a trained variant is: its scores, its size, and the bytes of its gradients."""
 
 import copy
+from collections.abc import Collection
 
 from torch import nn
 
@@ -14,7 +15,7 @@ from pipelines.experiments.study.runs.worker import load_once
 from pipelines.models import count_multiply_adds, count_parameters
 from pipelines.parallel.strategies import build_strategy
 from pipelines.results import Row
-from pipelines.training import load_checkpoint, predict_logits
+from pipelines.training import load_checkpoint, plan_freezing, predict_logits
 
 WORKERS = 2
 
@@ -23,9 +24,9 @@ def measure(job: RelatedJob, trial: Trial) -> Row:
     """Return the flat row of a training: what it was, and unless it diverged, what the variant has become.
 
     num_parameters and num_multiply_adds are those of the network to use, num_trained_parameters of the one that was
-    trained; reference_bytes_per_step and compressed_bytes_per_step what a worker hands to the collectives for that
-    one's gradients; finish_difference the largest change of a logit of the test part by `finish`, of one that was at
-    most 1 in size, else relative to it.
+    trained, without what was frozen to the end; reference_bytes_per_step and compressed_bytes_per_step what a worker
+    hands to the collectives for that one's gradients; finish_difference the largest change of a logit of the test part
+    by `finish`, of one that was at most 1 in size, else relative to it.
     """
     training = trial.training
     variant = training.declared
@@ -40,6 +41,7 @@ def measure(job: RelatedJob, trial: Trial) -> Row:
     folder, data = trial.trained.folder, training.inputs(load_once(job.data_folder))
     trained = training.restore(folder)
     network = training.finished(copy.deepcopy(trained))
+    frozen = plan_freezing(trained, training.recipe).frozen_in(training.recipe.epochs - 1)
     run = TrainedRun(
         name=variant.name,
         model=variant.model,
@@ -58,8 +60,9 @@ def measure(job: RelatedJob, trial: Trial) -> Row:
         "inference_latency_seconds_median": evaluated.row["inference_latency_seconds_median"],
         "inference_images_per_second": evaluated.row["inference_images_per_second"],
         "best_validation_accuracy": trial.trained.summary["best_validation_accuracy"],
-        **gradient_bytes(job, trained),
+        **gradient_bytes(job, trained, frozen),
     }
+    row["num_trained_parameters"] -= sum(trained.get_parameter(name).numel() for name in frozen)
     if variant.finish is not None:
         size = job.evaluate.batch_size
         before, after = (
@@ -73,12 +76,14 @@ def measure(job: RelatedJob, trial: Trial) -> Row:
     return row | extra
 
 
-def gradient_bytes(job: RelatedJob, network: nn.Module) -> Row:
+def gradient_bytes(job: RelatedJob, network: nn.Module, frozen: Collection[str] = ()) -> Row:
     """Return the payload in bytes that a worker hands to the collectives in a step of the steady state.
 
-    By the patterns of the methods `related.reference` and `related.compressed`, for two workers.
+    By the patterns of the methods `related.reference` and `related.compressed`, for two workers; nothing is sent of the
+    parameters called `frozen`.
     """
-    tensors = [(name, tuple(p.shape)) for name, p in network.named_parameters() if p.requires_grad]
+    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad and name not in frozen]
+    tensors = [(name, tuple(p.shape)) for name, p in trained]
     sent: Row = {}
     for key in ("reference", "compressed"):
         strategy, _ = build_strategy(getattr(job.shared, key), job.params)

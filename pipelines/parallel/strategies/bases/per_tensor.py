@@ -99,6 +99,8 @@ class PerTensorStrategy(Strategy):
     def _sum_gradients(self, collectives: Collectives) -> None:
         messages = []
         for name, parameter in self.named:
+            if not parameter.requires_grad:
+                continue  # frozen; Horovod's optimizer wants to know its name all the same
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             message, context = self.compression.compress(parameter.grad)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from pipelines.command_line import own_program
 from pipelines.config import load_section
-from pipelines.data import AugmentConfig
+from pipelines.data import AugmentConfig, PrepareConfig
 from pipelines.entry import run_stage
 from pipelines.evaluation import EvaluateConfig
 from pipelines.experiments.related.config import RelatedConfig, RelatedSetConfig
@@ -112,6 +112,7 @@ def make_job(folder: Path) -> RelatedJob:
         system=Fake("fake", Fake.Options()),
         shared=CONFIG,
         config=SET,
+        prepare=load_section(PrepareConfig, "prepare", PARAMS),
         evaluate=dataclasses.replace(evaluate, bootstrap_samples=20, latency_repeats=1),
         params=PARAMS,
         recipe=make_recipe(warmup_epochs=0.0),
