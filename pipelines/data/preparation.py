@@ -10,6 +10,7 @@ import torch
 
 from pipelines.data import sources  # noqa: F401 - registers the data sets
 from pipelines.data.config import PrepareConfig
+from pipelines.data.label_noise import num_wrong, with_label_noise
 from pipelines.data.prepared import PreparedData, Split, checksum_of, save_prepared
 from pipelines.data.raw import SOURCES, Images, Labels, RawData, check_raw
 from pipelines.data.samples import draw_samples
@@ -46,6 +47,8 @@ def prepare(config: PrepareConfig, folder: Path, figure: Path) -> dict[str, Any]
         transform=config.transform,
         **splits,
     )
+    if config.label_noise is not None:
+        data = with_label_noise(data, config.label_noise, config.seed)
     summary = _summarise(data, raw.source, config)
     save_prepared(data, folder, summary)
     draw_samples(data, figure)
@@ -60,7 +63,7 @@ def with_transform(data: PreparedData, transform: str) -> PreparedData:
     if data.transform is not None:
         raise ValueError(f"the images have gone through {data.transform} already")
     splits = {
-        name: Split(transform_images(split.images, transform), split.labels)
+        name: replace(split, images=transform_images(split.images, transform))
         for name, split in (("train", data.train), ("validation", data.validation), ("test", data.test))
     }
     mean, std = channel_statistics(splits["train"].images)
@@ -153,5 +156,8 @@ def _summarise(data: PreparedData, source: str, config: PrepareConfig) -> dict[s
         "channel_mean": list(data.mean),
         "channel_std": list(data.std),
         "transform": config.transform,
+        "label_noise_kind": config.label_noise.kind if config.label_noise else None,
+        "label_noise_percent": config.label_noise.percent if config.label_noise else None,
+        "num_wrong_labels": num_wrong(data.train),
         "seed": config.seed,
     }

@@ -46,17 +46,18 @@ class VariantTraining(Training):
         return self.system.variant(self.variant)
 
     def inputs(self, data: PreparedData) -> PreparedData:
-        """Return the images after the variant's transform."""
-        return (
-            _transformed_once(self.data_folder, self.declared.transform) if self.declared.transform else data
-        )
+        """Return the images after the variant's transform and its change of the data."""
+        variant = self.declared
+        seen = _transformed_once(self.data_folder, variant.transform) if variant.transform else data
+        return seen if variant.data is None else variant.data(seen, self.recipe.seed)
 
     def context(self, data: PreparedData) -> Context:
         """Return what the variant's hooks may use; `data` is what `inputs` returned."""
         source = None
         if self.source is not None and self.source_folder is not None:
             source = self.source.deliver(self.source_folder)
-        return Context(data=data, seed=self.recipe.seed, source=source)
+        prepared = load_once(self.data_folder)
+        return Context(data=data, seed=self.recipe.seed, source=source, prepared=prepared)
 
     def build(self, data: PreparedData) -> nn.Module:
         """Build the network to train, on the CPU: the same at every call."""
@@ -179,7 +180,7 @@ def set_of(shared: RelatedConfig, data: str) -> RelatedSetConfig:
 
 
 def prepare_config(prepare: PrepareConfig, shared: RelatedConfig, data: str) -> PrepareConfig:
-    """Return the section `prepare` for a data set of the systems; no transform, which the variants choose."""
+    """Return the section `prepare` for a data set of the systems; variants choose transform and label noise."""
     config = set_of(shared, data)
     return replace(
         prepare,
@@ -189,6 +190,7 @@ def prepare_config(prepare: PrepareConfig, shared: RelatedConfig, data: str) -> 
         test_limit=config.test_limit,
         image_size=config.image_size,
         transform=None,
+        label_noise=None,
     )
 
 
