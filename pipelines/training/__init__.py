@@ -2,10 +2,18 @@
 
 from pipelines.training.checkpoint import Checkpoint, EpochRow, load_checkpoint, mark_finished, rebuild_model
 from pipelines.training.config import BaselineConfig, RecipeConfig, TrainConfig
-from pipelines.training.epoch import DivergedError, Objective, check_gradients, compute_gradients, train_epoch
+from pipelines.training.epoch import (
+    DivergedError,
+    Objective,
+    StepFacts,
+    StepObjective,
+    check_gradients,
+    compute_gradients,
+    train_epoch,
+)
 from pipelines.training.loop import TrainResult, train
 from pipelines.training.optimizer import build_optimizer
-from pipelines.training.prediction import loss_and_accuracy, predict_logits
+from pipelines.training.prediction import loss_and_accuracy, predict_features, predict_logits
 from pipelines.training.runtime import Runtime, resolve_runtime
 from pipelines.training.statistics import settle_statistics
 
@@ -17,6 +25,8 @@ __all__ = [
     "Objective",
     "RecipeConfig",
     "Runtime",
+    "StepFacts",
+    "StepObjective",
     "TrainConfig",
     "TrainResult",
     "build_optimizer",
@@ -25,6 +35,7 @@ __all__ = [
     "load_checkpoint",
     "loss_and_accuracy",
     "mark_finished",
+    "predict_features",
     "predict_logits",
     "rebuild_model",
     "resolve_runtime",
