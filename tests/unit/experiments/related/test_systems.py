@@ -35,6 +35,7 @@ SMALL: dict[str, dict[str, object]] = {
     "direct_quantization": {"model": "densenet10"},
     "ebcle": {"depth": 8},
     "ldce": {"noises": {"pair": [45]}},
+    "degraded": {"kinds": ["noise"]},
 }
 
 
@@ -159,6 +160,16 @@ def test_the_variants_of_a_system_train_and_finish_as_what_they_are(name: str) -
             "ldce",
             {"noises": {}},
             "related.systems.ldce.noises: {} is not allowed; allowed: percents by kind, of symmetric, pair",
+        ),
+        (
+            "degraded",
+            {"kinds": ["jpeg", "fog"]},
+            "related.systems.degraded.kinds: ['jpeg', 'fog'] is not allowed; allowed: some of jpeg, noise, blur",
+        ),
+        (
+            "degraded",
+            {"depth": 3},
+            "related.systems.degraded.depth: 3 is not allowed; allowed: a whole number of at least 4, at most 6",
         ),
         (
             "ldce",
