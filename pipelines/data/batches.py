@@ -76,6 +76,11 @@ class Batches:
         return len(self._borders) - 1
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for _, images, labels in self.indexed():
+            yield images, labels
+
+    def indexed(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        """Do the same with the places of the images in the split before them, int64 [b]."""
         order, draws = self._plan()
         for start, end in zip(self._borders, self._borders[1:], strict=False):
             indices = order[start:end][self._rank :: self._num_workers]
@@ -83,7 +88,7 @@ class Batches:
             images = pixels.to(torch.float32).mul_(self._scale).add_(self._shift)
             if self.augment is not None and draws is not None:
                 images = augment(images, draws.select(indices), self.augment)
-            yield images, self._labels.index_select(0, indices)
+            yield indices, images, self._labels.index_select(0, indices)
 
     def _plan(self) -> tuple[torch.Tensor, Draws | None]:
         """Draw the order and the changes of the epoch; both hold for the whole split, on every rank."""

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 
-from pipelines.config import number, require, whole
+from pipelines.config import choice, number, require, whole
 from pipelines.config.validate import MOST_IMAGES, MOST_PIXELS, MOST_SEED
 
 LEAST_PIXELS = 4
+NOISE_KINDS = ("symmetric", "pair")
+MOST_NOISE = {"symmetric": 99, "pair": 49}
+"""Percent; a pair that has half of the labels of another class cannot be told from it."""
 
 
 def check_limits(config: object) -> None:
@@ -13,6 +16,20 @@ def check_limits(config: object) -> None:
     whole(config, "train_limit", "test_limit", most=MOST_IMAGES, null=True)
     if hasattr(config, "image_size"):
         whole(config, "image_size", least=LEAST_PIXELS, most=MOST_PIXELS, null=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelNoiseConfig:
+    """Section `prepare.label_noise`: wrong labels in the training part (`pipelines/data/label_noise.py`)."""
+
+    kind: str
+    """`symmetric`: any other class, each as likely; `pair`: the next class, of the last one the first."""
+    percent: int
+    """Of every class, how many labels become wrong on average."""
+
+    def __post_init__(self) -> None:
+        choice("kind", self.kind, NOISE_KINDS)
+        whole(self, "percent", most=MOST_NOISE[self.kind])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +56,11 @@ class PrepareConfig:
     """Side in pixels that images are resized to; null: as they are."""
     transform: str | None
     """Change that every image goes through, by its name in the registry (`pipelines/data/transforms`); null: none."""
+    label_noise: LabelNoiseConfig | None
+    """Wrong labels, to study what they cost; in the training part alone, so that scores are those on clean labels;
+    null: none."""
     seed: int
-    """Seed of the subsets and the split."""
+    """Seed of the subsets, the split and the label noise."""
 
     def __post_init__(self) -> None:
         number(self, "validation_fraction", "test_fraction", above=0.0, most=0.5)

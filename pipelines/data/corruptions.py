@@ -42,20 +42,44 @@ def corrupt(images: Tensor, name: str, severity: int, seed: int) -> Tensor:
     return CORRUPTIONS[name](images, severity, generator)
 
 
+def with_noise(images: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
+    """Return uint8 `images` of any shape plus independent normal noise of `deviation`, of pixels in 0..1."""
+    noise = torch.empty(images.shape).normal_(0, deviation, generator=generator)
+    return _pixels(images.float() / 255 + noise)
+
+
+def with_blur(images: Tensor, sigma: float) -> Tensor:
+    """Return uint8 `images` [n, c, h, w] blurred by a normal kernel of `sigma` pixels.
+
+    It is cut off at four standard deviations and at the image's size; edges are reflected.
+    """
+    radius = min(int(4 * sigma + 0.5), images.shape[-1] - 1)
+    blurred = torchvision.transforms.functional.gaussian_blur(images.float() / 255, 2 * radius + 1, sigma)
+    return _pixels(blurred)
+
+
+def through_jpeg(image: Tensor, quality: int) -> Tensor:
+    """Return a uint8 image [c, h, w] after JPEG at Pillow's `quality`; unless c is 3, each channel by itself."""
+    if image.shape[0] not in (1, 3):
+        return torch.cat([through_jpeg(channel[None], quality) for channel in image])
+    gray = image.shape[0] == 1
+    pixels = image[0].numpy() if gray else image.permute(1, 2, 0).contiguous().numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    decoded = torch.from_numpy(np.array(Image.open(buffer)))
+    return decoded.unsqueeze(0) if gray else decoded.permute(2, 0, 1)
+
+
 @CORRUPTIONS.register("gaussian_noise")
 def gaussian_noise(images: Tensor, severity: int, generator: torch.Generator) -> Tensor:
     """Add independent normal noise to every pixel and channel."""
-    noise = torch.empty(images.shape).normal_(0, NOISE[severity - 1], generator=generator)
-    return _pixels(images.float() / 255 + noise)
+    return with_noise(images, NOISE[severity - 1], generator)
 
 
 @CORRUPTIONS.register("gaussian_blur")
 def gaussian_blur(images: Tensor, severity: int, _: torch.Generator) -> Tensor:
-    """Blur by a normal kernel, cut off at four standard deviations and at the image's size; edges are reflected."""
-    sigma = BLUR[severity - 1]
-    radius = min(int(4 * sigma + 0.5), images.shape[-1] - 1)
-    blurred = torchvision.transforms.functional.gaussian_blur(images.float() / 255, 2 * radius + 1, sigma)
-    return _pixels(blurred)
+    """Blur by a normal kernel."""
+    return with_blur(images, BLUR[severity - 1])
 
 
 @CORRUPTIONS.register("contrast")
@@ -69,16 +93,7 @@ def contrast(images: Tensor, severity: int, _: torch.Generator) -> Tensor:
 @CORRUPTIONS.register("jpeg")
 def jpeg(images: Tensor, severity: int, _: torch.Generator) -> Tensor:
     """Compress as JPEG and decompress."""
-    return torch.stack([_through_jpeg(image, QUALITY[severity - 1]) for image in images])
-
-
-def _through_jpeg(image: Tensor, quality: int) -> Tensor:
-    gray = image.shape[0] == 1
-    pixels = image[0].numpy() if gray else image.permute(1, 2, 0).contiguous().numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-    decoded = torch.from_numpy(np.array(Image.open(buffer)))
-    return decoded.unsqueeze(0) if gray else decoded.permute(2, 0, 1)
+    return torch.stack([through_jpeg(image, QUALITY[severity - 1]) for image in images])
 
 
 def _pixels(scaled: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 
 from pipelines.data import sources  # noqa: F401 - registers the data sets
 from pipelines.data.config import PrepareConfig
+from pipelines.data.label_noise import num_wrong, with_label_noise
 from pipelines.data.prepared import SPLITS, PreparedData, Split, checksum_of, save_prepared
 from pipelines.data.raw import SOURCES, Images, Labels, RawData, check_raw
 from pipelines.data.samples import draw_samples
@@ -56,6 +57,8 @@ def assemble(config: PrepareConfig) -> tuple[PreparedData, str]:
         transform=config.transform,
         **splits,
     )
+    if config.label_noise is not None:
+        data = with_label_noise(data, config.label_noise, config.seed)
     return data, raw.source
 
 
@@ -64,7 +67,8 @@ def with_images(data: PreparedData, change: Callable[[torch.Tensor], torch.Tenso
 
     Statistics and checksum are those of the new images.
     """
-    splits = {name: Split(change(getattr(data, name).images), getattr(data, name).labels) for name in SPLITS}
+    parts = {name: getattr(data, name) for name in SPLITS}
+    splits = {name: replace(part, images=change(part.images)) for name, part in parts.items()}
     mean, std = channel_statistics(splits["train"].images)
     checksum = checksum_of(splits, data.class_names)
     return replace(
@@ -173,5 +177,8 @@ def _summarise(data: PreparedData, source: str, config: PrepareConfig) -> dict[s
         "channel_mean": list(data.mean),
         "channel_std": list(data.std),
         "transform": config.transform,
+        "label_noise_kind": config.label_noise.kind if config.label_noise else None,
+        "label_noise_percent": config.label_noise.percent if config.label_noise else None,
+        "num_wrong_labels": num_wrong(data.train),
         "seed": config.seed,
     }

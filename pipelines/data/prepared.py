@@ -23,9 +23,17 @@ class Split:
 
     images: torch.Tensor
     labels: torch.Tensor
+    true_labels: torch.Tensor | None = None
+    """What the labels were before label noise, int64 [n]; None where none was added."""
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def arrays(self) -> dict[str, torch.Tensor]:
+        """The tensors that there are, by their names in files."""
+        named = {"images": self.images, "labels": self.labels}
+        return named if self.true_labels is None else named | {"true_labels": self.true_labels}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +79,7 @@ def checksum_of(splits: dict[str, Split], class_names: tuple[str, ...]) -> str:
     """Return the SHA-256 (hex) of class names and of each split's name, shapes and bytes."""
     digest = hashlib.sha256(json.dumps(class_names).encode())
     for name in SPLITS:
-        for tensor in (splits[name].images, splits[name].labels):
+        for tensor in splits[name].arrays.values():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
@@ -80,7 +88,7 @@ def checksum_of(splits: dict[str, Split], class_names: tuple[str, ...]) -> str:
 def split_checksum(split: Split) -> str:
     """Return the SHA-256 (hex) of one split's types, shapes and bytes: tells which file is damaged."""
     digest = hashlib.sha256()
-    for tensor in (split.images, split.labels):
+    for tensor in split.arrays.values():
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
@@ -91,7 +99,8 @@ def save_prepared(data: PreparedData, folder: Path, details: dict[str, Any]) -> 
     folder.mkdir(parents=True, exist_ok=True)
     for name in SPLITS:
         split: Split = getattr(data, name)
-        np.savez(folder / f"{name}.npz", images=split.images.numpy(), labels=split.labels.numpy())
+        arrays = {key: tensor.numpy() for key, tensor in split.arrays.items()}
+        np.savez(folder / f"{name}.npz", allow_pickle=False, **arrays)
     meta = {
         "name": data.name,
         "class_names": data.class_names,
@@ -148,8 +157,8 @@ def _read_meta(path: Path) -> dict[str, Any]:
 
 def _read_split(path: Path, recorded: str) -> Split:
     try:
-        arrays = read_npz(path, ("images", "labels"))
-        split = Split(torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"]))
+        arrays = read_npz(path, ("images", "labels"), ("true_labels",))
+        split = Split(**{name: torch.from_numpy(array) for name, array in arrays.items()})
     except UserError as error:
         raise UserError(f"{error}, that is: run the stage prepare again") from None
     except TypeError as error:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.parallel.strategy import Strategy
-from pipelines.training import Objective, compute_gradients
+from pipelines.training import Objective, StepFacts, compute_gradients
 
 
 def parallel_step(
@@ -15,6 +15,7 @@ def parallel_step(
     labels: Tensor,
     *,
     last: bool,
+    facts: StepFacts | None = None,
     objective: Objective | None = None,
 ) -> Tensor:
     """Train `model` on this worker's batch, in place; returns its loss, detached.
@@ -26,11 +27,12 @@ def parallel_step(
         images: float32 [b, c, h, w].
         labels: int64 [b].
         last: whether the epoch ends here, so that all that is still under way is applied.
+        facts: what the objective may know of the step; one that needs none can do without.
         objective: what is minimised; None: the mean cross-entropy.
 
     A collective, made by all workers together. Raises DivergedError where this worker's loss is not finite.
     """
-    loss, _ = compute_gradients(model, optimizer, images, labels, objective=objective)
+    loss, _ = compute_gradients(model, optimizer, images, labels, objective=objective, facts=facts)
     strategy.wait()
     strategy.update()
     if last:

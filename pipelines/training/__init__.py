@@ -2,11 +2,19 @@
 
 from pipelines.training.checkpoint import Checkpoint, EpochRow, load_checkpoint, mark_finished, rebuild_model
 from pipelines.training.config import BaselineConfig, RecipeConfig, StartConfig, TrainConfig
-from pipelines.training.epoch import DivergedError, Objective, check_gradients, compute_gradients, train_epoch
+from pipelines.training.epoch import (
+    DivergedError,
+    Objective,
+    StepFacts,
+    StepObjective,
+    check_gradients,
+    compute_gradients,
+    train_epoch,
+)
 from pipelines.training.freezing import Freezing, plan_freezing, training_mode
 from pipelines.training.loop import TrainResult, train
 from pipelines.training.optimizer import build_optimizer
-from pipelines.training.prediction import loss_and_accuracy, predict_logits
+from pipelines.training.prediction import loss_and_accuracy, predict_features, predict_logits
 from pipelines.training.runtime import Runtime, resolve_runtime
 from pipelines.training.start import copy_fitting, start_model
 from pipelines.training.statistics import settle_statistics
@@ -21,6 +29,8 @@ __all__ = [
     "RecipeConfig",
     "Runtime",
     "StartConfig",
+    "StepFacts",
+    "StepObjective",
     "TrainConfig",
     "TrainResult",
     "build_optimizer",
@@ -31,6 +41,7 @@ __all__ = [
     "loss_and_accuracy",
     "mark_finished",
     "plan_freezing",
+    "predict_features",
     "predict_logits",
     "rebuild_model",
     "resolve_runtime",

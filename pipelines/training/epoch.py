@@ -1,6 +1,8 @@
 """The one loop that trains an epoch, and the one step that computes gradients; every way of training uses both."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -18,14 +20,37 @@ class DivergedError(UserError):
     """The loss of a training run is no longer finite."""
 
 
-Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""What is minimised, a scalar, of logits float32 [b, classes], labels int64 [b] and images as the model takes them."""
+@dataclass(frozen=True, kw_only=True)
+class StepFacts:
+    """What an objective may know of a step beside the batch."""
+
+    indices: Tensor
+    """Places of the batch's images in the training part, int64 [b], on their device."""
+    epoch: int
+    """Epochs that are finished."""
+
+
+class StepObjective(ABC):
+    """An objective that depends on which images are in the batch, too, or on how far the training is.
+
+    What it keeps between steps has to follow from the arguments: a resumed run and other workers make their own.
+    """
+
+    @abstractmethod
+    def __call__(self, logits: Tensor, labels: Tensor, images: Tensor, facts: StepFacts) -> Tensor:
+        """Return what is minimised, a scalar."""
+
+
+Objective = Callable[[Tensor, Tensor, Tensor], Tensor] | StepObjective
+"""What is minimised, a scalar, of logits float32 [b, classes], labels int64 [b] and images as the model takes them.
+
+A network may return more than logits in training, behind them in the same rows: what its objective needs."""
 
 
 class Step(Protocol):
     """One training step; what differs between ways of training (clocks, exchange, scores) is in here."""
 
-    def __call__(self, images: Tensor, labels: Tensor, *, last: bool) -> Tensor:
+    def __call__(self, images: Tensor, labels: Tensor, *, facts: StepFacts, last: bool) -> Tensor:
         """Train on a batch and return its loss, detached, a scalar; `last`: the epoch ends with this step."""
         ...
 
@@ -39,9 +64,10 @@ def train_epoch(
     """
     batches.set_epoch(epoch)
     losses = []
-    for index, (images, labels) in enumerate(batches, start=1):
+    for index, (indices, images, labels) in enumerate(batches.indexed(), start=1):
         set_learning_rate(optimizer, learning_rate_at(recipe, epoch + (index - 1) / len(batches)))
-        losses.append(step(images, labels, last=index == len(batches)))
+        facts = StepFacts(indices=indices, epoch=epoch)
+        losses.append(step(images, labels, facts=facts, last=index == len(batches)))
     return float(torch.stack(losses).double().mean())
 
 
@@ -52,6 +78,7 @@ def compute_gradients(
     labels: Tensor,
     autocast: torch.autocast | None = None,
     objective: Objective | None = None,
+    facts: StepFacts | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Set the gradients to those of the mean cross-entropy of a batch, or of another objective.
 
@@ -62,6 +89,7 @@ def compute_gradients(
         labels: int64 [b].
         autocast: context of the forward pass; None: none.
         objective: what is minimised; None: the mean cross-entropy.
+        facts: of the step; a `StepObjective` needs them.
 
     Returns the loss, float32, and the logits, both detached. Raises DivergedError where the loss is not finite: before
     the backward pass, so that nothing of it reaches a gradient, a parameter or another worker.
@@ -74,6 +102,9 @@ def compute_gradients(
             logits = forward(images)
     if objective is None:
         loss = functional.cross_entropy(logits.float(), labels)
+    elif isinstance(objective, StepObjective):
+        assert facts is not None  # every step of a training has them
+        loss = objective(logits.float(), labels, images, facts)
     else:
         loss = objective(logits.float(), labels, images)
     if not bool(torch.isfinite(loss)):

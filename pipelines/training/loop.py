@@ -25,7 +25,14 @@ from pipelines.training.checkpoint import (
     save_checkpoint,
 )
 from pipelines.training.config import RecipeConfig
-from pipelines.training.epoch import DivergedError, Objective, check_gradients, compute_gradients, train_epoch
+from pipelines.training.epoch import (
+    DivergedError,
+    Objective,
+    StepFacts,
+    check_gradients,
+    compute_gradients,
+    train_epoch,
+)
 from pipelines.training.freezing import plan_freezing, training_mode
 from pipelines.training.optimizer import build_optimizer
 from pipelines.training.prediction import loss_and_accuracy, predict_logits
@@ -193,7 +200,7 @@ class _Run:
             ) from None
         return mean_loss, float(self.correct) / (len(self.batches) * self.recipe.batch_size)
 
-    def _step(self, images: Tensor, labels: Tensor, *, last: bool) -> Tensor:  # noqa: ARG002
+    def _step(self, images: Tensor, labels: Tensor, *, facts: StepFacts, last: bool) -> Tensor:  # noqa: ARG002
         """Make one optimizer step and count the images that it was right about."""
         loss, logits = compute_gradients(
             self.forward,
@@ -202,10 +209,11 @@ class _Run:
             labels,
             self.runtime.autocast(),
             self.objective,
+            facts,
         )
         check_gradients(self.model)
         self.optimizer.step()
-        self.correct += (logits.argmax(1) == labels).sum()
+        self.correct += (logits[:, : self.data.num_classes].argmax(1) == labels).sum()
         return loss
 
     def _validate(self) -> tuple[float, float]:

@@ -27,6 +27,29 @@ def predict_logits(
             training_mode(model)
 
 
+def predict_features(
+    model: nn.Module, split: Split, data: PreparedData, *, batch_size: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return the penultimate features float32 [n, d] of all images of `split`, and their logits as `predict_logits`.
+
+    Features are what the last linear layer reads. ValueError for a model that has none.
+    """
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError(f"{type(model).__name__} has no linear layer, whose input would be the features")
+    read: list[Tensor] = []
+
+    def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        read.append(inputs[0].float().cpu())
+
+    handle = linear[-1].register_forward_pre_hook(note)
+    try:
+        logits = predict_logits(model, split, data, batch_size=batch_size, device=device)
+    finally:
+        handle.remove()
+    return torch.cat(read), logits
+
+
 def loss_and_accuracy(logits: Tensor, labels: Tensor) -> tuple[float, float]:
     """Return mean cross-entropy (natural logarithm) and top-1 accuracy (0..1) of logits [n, classes]."""
     loss = functional.cross_entropy(logits, labels)

@@ -53,18 +53,19 @@ class VariantTraining(Training):
         return self.system.variant(self.variant)
 
     def inputs(self, data: PreparedData) -> PreparedData:
-        """Return the variant's own images, or those of the data set, after its transform."""
-        images, transform = self.declared.images, self.declared.transform
-        if images is None and transform is None:
-            return data
-        return _inputs_once(self.data_folder, images, self.prepare, transform)
+        """Return the variant's own images, or those of the data set, after its transform and its change of the data."""
+        variant, seen = self.declared, data
+        if variant.images is not None or variant.transform is not None:
+            seen = _inputs_once(self.data_folder, variant.images, self.prepare, variant.transform)
+        return seen if variant.data is None else variant.data(seen, self.recipe.seed)
 
     def context(self, data: PreparedData) -> Context:
         """Return what the variant's hooks may use; `data` is what `inputs` returned."""
         source = None
         if self.source is not None and self.source_folder is not None:
             source = copy.deepcopy(_delivered_once(self.source, self.source_folder))
-        return Context(data=data, seed=self.recipe.seed, source=source)
+        prepared = load_once(self.data_folder)
+        return Context(data=data, seed=self.recipe.seed, source=source, prepared=prepared)
 
     def build(self, data: PreparedData) -> nn.Module:
         """Build the network to train, on the CPU: the same at every call."""
@@ -194,7 +195,7 @@ def set_of(shared: RelatedConfig, data: str) -> RelatedSetConfig:
 
 
 def prepare_config(prepare: PrepareConfig, shared: RelatedConfig, data: str) -> PrepareConfig:
-    """Return the section `prepare` for a data set of the systems; no transform, which the variants choose."""
+    """Return the section `prepare` for a data set of the systems; variants choose transform and label noise."""
     config = set_of(shared, data)
     return replace(
         prepare,
@@ -204,6 +205,7 @@ def prepare_config(prepare: PrepareConfig, shared: RelatedConfig, data: str) -> 
         test_limit=config.test_limit,
         image_size=config.image_size,
         transform=None,
+        label_noise=None,
     )
 
 

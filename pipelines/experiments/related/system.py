@@ -38,12 +38,14 @@ class Context:
     """What a hook of a variant may use, beside the network."""
 
     data: PreparedData
-    """The images as the variant sees them, after its transform. Choose nothing on the test part."""
+    """The images as the variant sees them, after its transform and its `data`. Choose nothing on the test part."""
     seed: int
     """Seed of the run."""
     source: nn.Module | None
     """The network that the variant named by `after` has become with this seed, in evaluation mode, as a copy of its
     own; None for a variant that comes after none."""
+    prepared: PreparedData | None = None
+    """The images as they were prepared, before the variant's transform and `data`."""
 
 
 Build = Callable[[nn.Module, Context], nn.Module]
@@ -79,6 +81,9 @@ class Variant:
     """Random changes to the training images by data set, instead of those of the section."""
     frozen: Mapping[str, float | None] = field(default_factory=dict)
     """As recipe.frozen, of the network that `change` returns."""
+    data: Callable[[PreparedData, int], PreparedData] | None = None
+    """Before all else: returns the data that the variant is trained and tested on, made of those after the transform,
+    with the run's seed: wrong training labels, degraded images. Test labels stay."""
     after: str | None = None
     """A variant that stands before this one in the list and is trained first, seed by seed: what it became is the
     `source` of this one's context."""

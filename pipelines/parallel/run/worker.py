@@ -28,6 +28,7 @@ from pipelines.tracking import NullTracker, Role, Tracker, open_run
 from pipelines.tracking.vocabulary import DISTRIBUTED_METRICS, chosen, distributed_params, distributed_run
 from pipelines.training import (
     DivergedError,
+    StepFacts,
     build_optimizer,
     loss_and_accuracy,
     plan_freezing,
@@ -178,12 +179,21 @@ class Worker:
         last_release = max(self.freezing.release_epochs, default=0)
         return last_release * len(self.batches) + self.job.distributed.warmup_steps
 
-    def train_step(self, images: torch.Tensor, labels: torch.Tensor, *, last: bool) -> torch.Tensor:
+    def train_step(
+        self, images: torch.Tensor, labels: torch.Tensor, *, facts: StepFacts, last: bool
+    ) -> torch.Tensor:
         """Make one step and record its parts; returns the loss. The `last` of an epoch applies what is under way."""
         self.reference_seconds += self.reference.maybe_step(len(self.steps))
         start = seconds_now(self.device)
         loss = parallel_step(
-            self.model, self.optimizer, self.strategy, images, labels, last=last, objective=self.objective
+            self.model,
+            self.optimizer,
+            self.strategy,
+            images,
+            labels,
+            last=last,
+            facts=facts,
+            objective=self.objective,
         )
         end = seconds_now(self.device)
         cost = self.strategy.step_cost()

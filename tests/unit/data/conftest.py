@@ -32,6 +32,7 @@ def make_config() -> ConfigFactory:
             "test_limit": None,
             "image_size": None,
             "transform": None,
+            "label_noise": None,
             "seed": 0,
         }
         return PrepareConfig(**(values | changes))

@@ -37,6 +37,18 @@ def labels_of(batches: Batches) -> list[list[int]]:
     return [labels.tolist() for _, labels in batches]
 
 
+def test_indices_are_the_places_of_the_images_in_the_split() -> None:
+    split = make_split(25)
+    for rank in range(2):
+        batches = make_batches(split, 4, rank=rank, num_workers=2, augment=ALL)
+        batches.set_epoch(3)
+        plain = list(batches)
+        for (indices, images, labels), (same, also) in zip(batches.indexed(), plain, strict=True):
+            assert torch.equal(indices, labels)  # a label is the image's number here
+            assert torch.equal(images, same)
+            assert torch.equal(labels, also)
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     num_images=st.integers(1, 60),

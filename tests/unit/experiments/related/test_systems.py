@@ -23,7 +23,7 @@ from pipelines.experiments.related.systems.dacnn import Dacnn
 from pipelines.experiments.related.systems.ebcle import Ebcle
 from pipelines.experiments.related.systems.expandnets import distillation
 from pipelines.models import build_model_for, count_parameters
-from pipelines.training import build_optimizer, compute_gradients
+from pipelines.training import StepFacts, build_optimizer, compute_gradients
 from tests.configs import make_densenet, make_recipe
 from tests.imports import ROOT
 
@@ -34,6 +34,8 @@ SMALL: dict[str, dict[str, object]] = {
     "ucp_mseb": {"model": "densenet10"},
     "direct_quantization": {"model": "densenet10"},
     "ebcle": {"depth": 8},
+    "ldce": {"noises": {"pair": [45]}},
+    "degraded": {"kinds": ["noise"]},
 }
 
 
@@ -71,7 +73,8 @@ def networks(
         if variant.after is not None:
             source = built[variant.after][0].eval()
         seen = data if variant.transform is None else with_transform(data, variant.transform)
-        context = Context(data=seen, seed=SEED, source=source)
+        seen = seen if variant.data is None else variant.data(seen, SEED)
+        context = Context(data=seen, seed=SEED, source=source, prepared=data)
         network = build_model_for(seen, variant.model, make_densenet(growth_rate=4), SEED)
         if variant.change is not None:
             network = variant.change(network, context)
@@ -103,9 +106,14 @@ def test_the_variants_of_a_system_train_and_finish_as_what_they_are(name: str) -
         labels = torch.arange(6) % 3
         objective = None if variant.objective is None else variant.objective(context)
         before = [parameter.detach().clone() for parameter in network.parameters()]
-        loss, logits = compute_gradients(network.train(), optimizer, images, labels, objective=objective)
+        facts = StepFacts(indices=torch.arange(6), epoch=0)
+        loss, logits = compute_gradients(
+            network.train(), optimizer, images, labels, objective=objective, facts=facts
+        )
         optimizer.step()
-        assert logits.shape == (6, 3)
+        assert len(logits) == 6
+        with torch.inference_mode():
+            assert network.eval()(images).shape == (6, 3)
         assert float(loss) > 0
         moved = zip(before, network.parameters(), strict=True)
         assert any(not torch.equal(old, new) for old, new in moved), variant.name
@@ -142,6 +150,31 @@ def test_the_variants_of_a_system_train_and_finish_as_what_they_are(name: str) -
             "ebcle",
             {"layers_per_bit": 0.0},
             "related.systems.ebcle.layers_per_bit: 0.0 is not allowed; allowed: a number above 0",
+        ),
+        (
+            "ldce",
+            {"noises": {"pair": [45, 50]}},
+            "related.systems.ldce.percent: 50 is not allowed; allowed: a whole number of at least 1, at most 49",
+        ),
+        (
+            "ldce",
+            {"noises": {}},
+            "related.systems.ldce.noises: {} is not allowed; allowed: percents by kind, of symmetric, pair",
+        ),
+        (
+            "degraded",
+            {"kinds": ["jpeg", "fog"]},
+            "related.systems.degraded.kinds: ['jpeg', 'fog'] is not allowed; allowed: some of jpeg, noise, blur",
+        ),
+        (
+            "degraded",
+            {"depth": 3},
+            "related.systems.degraded.depth: 3 is not allowed; allowed: a whole number of at least 4, at most 6",
+        ),
+        (
+            "ldce",
+            {"q": 0.0},
+            "related.systems.ldce.q: 0.0 is not allowed; allowed: a number above 0, at most 1",
         ),
         (
             "wavelet_edges",
