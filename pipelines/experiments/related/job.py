@@ -131,8 +131,12 @@ class RelatedJob(TrainingJob):
         source: VariantTraining | None = None,
         source_folder: Path | None = None,
         tuning: bool = False,
+        model: str | None = None,
     ) -> VariantTraining:
-        """Return one training of a variant; `tuning`: for the epochs that a rate is tried."""
+        """Return one training of a variant; `tuning`: for the epochs that a rate is tried.
+
+        `model` is what its search has found; None: the variant's own.
+        """
         epochs = self.config.tuning_epochs if tuning else None
         recipe = replace(
             self.recipe.over(max(1, math.floor((epochs or self.config.epochs) * variant.epochs + 0.5))),
@@ -141,7 +145,7 @@ class RelatedJob(TrainingJob):
             learning_rate=learning_rate,
         )
         return VariantTraining(
-            model=variant.model,
+            model=model or variant.model,
             recipe=recipe,
             densenet=self.densenet,
             data_folder=self.data_folder,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.experiments.related.answers.searches import search_parts
 from pipelines.experiments.related.answers.tables import columns_of
 from pipelines.experiments.related.system import System
 from pipelines.experiments.study.answers.claims import NOT_RUN
@@ -54,6 +55,7 @@ def system_parts(system: System, rows: Sequence[Row], data_sets: Sequence[str], 
         picture = f"{system.name}-{data}.svg"
         if (folder / picture).exists():
             parts.append(f"![{system.name} on {data}: accuracy against the bytes of gradient]({picture})")
+        parts += search_parts(system, here, folder / f"{system.name}-{data}")
     return parts
 
 

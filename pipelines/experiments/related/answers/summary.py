@@ -6,6 +6,7 @@ from pathlib import Path
 from pipelines.experiments.related.answers.claims import claim_rows
 from pipelines.experiments.related.answers.figures import draw_bytes
 from pipelines.experiments.related.answers.page import write_page
+from pipelines.experiments.related.answers.searches import draw_searches
 from pipelines.experiments.related.answers.tables import variant_rows
 from pipelines.experiments.related.config import DATA_SETS
 from pipelines.experiments.related.system import System
@@ -13,7 +14,7 @@ from pipelines.results import Row, read_json, write_json
 
 
 def summarise(systems: Sequence[System], results: Path) -> None:
-    """Collect what has been run; writes related.json, related.md and SYSTEM-DATA.svg in `results`/related.
+    """Collect what has been run; writes related.json, related.md and SYSTEM-DATA*.svg in `results`/related.
 
     Reads `results`/related/runs. What was not run is reported as such.
     """
@@ -31,5 +32,6 @@ def summarise(systems: Sequence[System], results: Path) -> None:
             rows += [*found, *variants, *claim_rows(system, data, found)]
             if any(row["test_accuracy_mean"] is not None for row in variants):
                 draw_bytes(variants, folder / f"{system.name}-{data}.svg")
+            draw_searches(system, found, folder / f"{system.name}-{data}")
     write_json(folder / "related.json", rows)
     write_page(systems, rows, DATA_SETS, folder)
