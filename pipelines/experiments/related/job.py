@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pipelines.config import DEFAULT_PATH, load_section
+from pipelines.config import DEFAULT_PATH, load_section, require
 from pipelines.data import PrepareConfig, PreparedData
 from pipelines.errors import UserError
 from pipelines.evaluation import EvaluateConfig
@@ -184,10 +184,16 @@ def set_of(shared: RelatedConfig, data: str) -> RelatedSetConfig:
 
 def prepare_config(prepare: PrepareConfig, shared: RelatedConfig, data: str) -> PrepareConfig:
     """Return the section `prepare` for a data set of the systems; no transform, which the variants choose."""
+    # Late: only the stage that prepares the data needs the sources.
+    from pipelines.data import sources  # noqa: F401 - registers them
+    from pipelines.data.raw import SOURCES
+
     config = set_of(shared, data)
+    known = config.source is None or config.source in SOURCES
+    require(known, f"related.{data}.source", config.source, f"null, {', '.join(SOURCES)}")
     return replace(
         prepare,
-        name=data,
+        name=config.source or data,
         path=None,
         train_limit=config.train_limit,
         test_limit=config.test_limit,

@@ -78,6 +78,7 @@ UNUSED: dict[str, list[str]] = {
         f"related:{data}": [
             "related.*_limit",
             "related.*.image_size",
+            "related.*.source",
             *(f"related.{one}.*" for one in others),
         ]
         for data, others in RELATED.items()

@@ -69,9 +69,11 @@ def _setting(variants: Sequence[Row]) -> str:
     images = {format(row["num_train_images"], ",") for row in variants}
     seeds = max(row["num_seeds"] for row in variants)
     epochs = sorted({row["epochs"] for row in variants})
+    others = sorted({row["prepared"] for row in variants} - {row["data"] for row in variants} - {None})
+    of_others = f" of {' and '.join(others)}" if others else ""
     return (
-        f"{' and '.join(sorted(images))} training images, {' to '.join(map(str, epochs))} epochs, {seeds} seeds. In "
-        "brackets: 95 % t interval of the mean over seeds."
+        f"{' and '.join(sorted(images))} training images{of_others}, {' to '.join(map(str, epochs))} epochs, "
+        f"{seeds} seeds. In brackets: 95 % t interval of the mean over seeds."
     )
 
 

@@ -12,6 +12,7 @@ from pipelines.experiments.related.runs.searches import found_fields, search_row
 from pipelines.experiments.related.runs.trials import Trial, Trials, train_variants
 from pipelines.experiments.related.runs.workers import run_workers, train_on_workers
 from pipelines.experiments.study.runs.compare import tuning_row
+from pipelines.experiments.study.runs.worker import load_once
 from pipelines.parallel.run import horovodrun
 from pipelines.results import Row, write_json
 
@@ -45,6 +46,8 @@ def run(job: RelatedJob, program: Sequence[str]) -> list[Row]:
     ]
     rows += search_rows(job, trials.found)
     keep_found(job, trials)
+    # A data set that stands in for that of the job has another name of its own.
+    rows = [row | {"data": job.data, "prepared": load_once(job.data_folder).name} for row in rows]
     write_json(job.result_file, rows)
     shutil.rmtree(job.checkpoints)
     return rows

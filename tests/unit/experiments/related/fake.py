@@ -29,6 +29,7 @@ MODEL = "compact3"
 DIVERGING = 1e20  # the first step leaves weights whose squares are infinite in float32
 PARAMS = ROOT / "params.yaml"
 SET = RelatedSetConfig(
+    source=None,
     train_limit=120,
     test_limit=40,
     image_size=None,
