@@ -7,6 +7,7 @@ from pipelines.data import load_prepared
 from pipelines.entry import run_stage
 from pipelines.inference import choose_checkpoint
 from pipelines.inference.export import export_model
+from pipelines.training.sections import PREPARED
 
 CHECKPOINTS = Path("checkpoints/recognition")
 EXPORTS = Path("exports")
@@ -16,9 +17,17 @@ def main() -> None:
     """Parse the command line, export, print where to and how well the predictions agree."""
     parser = stage_parser(__doc__)
     parser.add_argument("--model", help="a trained model (default: the best on the validation part)")
-    checkpoint = choose_checkpoint(CHECKPOINTS, parser.parse_args().model)
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        default=CHECKPOINTS,
+        help="folder of trained models (default: %(default)s)",
+    )
+    parser.add_argument("--data", type=Path, default=PREPARED, help="its data (default: %(default)s)")
+    arguments = parser.parse_args()
+    checkpoint = choose_checkpoint(arguments.checkpoints, arguments.model)
     folder = EXPORTS / checkpoint.parent.name
-    row = export_model(checkpoint, load_prepared(Path("data/prepared")), folder)
+    row = export_model(checkpoint, load_prepared(arguments.data), folder)
     for kind in ("onnx", "mlflow"):
         print(
             f"{folder}/{'model.onnx' if kind == 'onnx' else kind}: probabilities of {row['num_images']} test images "

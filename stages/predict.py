@@ -15,10 +15,16 @@ def main() -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
     parser.add_argument("--model", help="a trained model (default: the best on the validation part)")
+    parser.add_argument(
+        "--checkpoints",
+        type=Path,
+        default=CHECKPOINTS,
+        help="folder of trained models (default: %(default)s)",
+    )
     parser.add_argument("--top", type=int, help=f"classes to print (default: at most {DEFAULT_TOP})")
     parser.add_argument("--invert", action="store_true", help="swap dark and light (ink on paper)")
     arguments = parser.parse_args()
-    checkpoint = choose_checkpoint(CHECKPOINTS, arguments.model)
+    checkpoint = choose_checkpoint(arguments.checkpoints, arguments.model)
     predictions = predict_files(arguments.images, checkpoint, invert=arguments.invert, top=arguments.top)
     print(f"model: {checkpoint.parent.name}")
     for prediction in predictions:

@@ -27,7 +27,7 @@ COLORS = {"commands": "#f3ead7", "stages": "#dcebf7", "pipelines": "#e4f1e1", "p
 # Rows of the library, from what stages call down to what everything uses.
 ROWS = (
     ("experiments", "speedup"),
-    ("report", "compare", "preflight"),
+    ("report", "compare", "preflight", "search"),
     ("training", "evaluation", "inference", "cluster"),
     ("parallel",),
     ("data", "models", "tracking", "config", "results"),

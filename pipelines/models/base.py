@@ -41,9 +41,12 @@ ModelFactory = Callable[[ModelSpec], nn.Module]
 Variant = Callable[[nn.Module, int], nn.Module]
 """A change of a model by a number: it may mutate the model and returns the changed one, its specification included."""
 
-# A name that ends in `<depth>` stands for a family: any number in its place is looked up there.
+# A name that ends in `<depth>` stands for a family: any number in its place is looked up there. One that ends in
+# `_<layers>` stands for all networks that the rest of a name writes out, `chain_c3m16s1_p2s2max`.
 MODELS: Registry[ModelFactory] = Registry("model", "baseline.models")
 FAMILY_SUFFIX = "<depth>"
+WRITTEN_MARK = "_"
+WRITTEN_SUFFIX = f"{WRITTEN_MARK}<layers>"
 DENSENETS = f"densenet{FAMILY_SUFFIX}"
 VARIANTS: Registry[Variant] = Registry("variant of a model", "baseline.models")
 VARIANT_MARK = "-"
@@ -75,8 +78,9 @@ def variants_of(name: str) -> list[tuple[str, int]]:
 def registered_name(name: str) -> str:
     """Return the entry of MODELS that model `name` is built by: its base or the family of that."""
     base = base_of(name)
-    family = re.sub(r"[1-9][0-9]{0,3}\Z", FAMILY_SUFFIX, base)
-    return family if base not in MODELS and family in MODELS else base
+    by_depth = re.sub(r"[1-9][0-9]{0,3}\Z", FAMILY_SUFFIX, base)
+    written = base.partition(WRITTEN_MARK)[0] + WRITTEN_SUFFIX
+    return next((one for one in (base, by_depth, written) if one in MODELS), base)
 
 
 def is_densenet(name: str) -> bool:

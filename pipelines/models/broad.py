@@ -12,7 +12,15 @@ from torch import nn
 
 from pipelines.config.validate import MOST_WIDTH
 from pipelines.errors import UserError
-from pipelines.models.base import DENSENETS, MODELS, VARIANTS, add_variant, registered_name, spec_of
+from pipelines.models.base import (
+    DENSENETS,
+    MODELS,
+    VARIANTS,
+    add_variant,
+    build_from_spec,
+    registered_name,
+    spec_of,
+)
 from pipelines.models.plain import PLAIN, PlainNet, check_plain_depth
 from pipelines.models.statistics import count_parameters
 
@@ -28,13 +36,29 @@ def broaden(model: nn.Module, depth: int) -> nn.Module:
     """
     spec = spec_of(model)
     build = _builder_of(model, depth)
-    target = count_parameters(model)
-    with torch.device("meta"):  # shapes alone
-        width = _nearest_width(lambda one: count_parameters(build(one)), target)
-    broad = build(width)
+    broad = build(_width_for(build, count_parameters(model)))
     broad.spec = spec  # type: ignore[assignment]
     add_variant(broad, VARIANT, depth)
     return broad
+
+
+def densenet_of_size(model: nn.Module, num_parameters: int) -> nn.Module:
+    """Return a new DenseNet of the depth of `model`, a DenseNet, with nearly `num_parameters`.
+
+    The growth rate is the whole number that brings it nearest; it stands in the specification. Its weights are drawn
+    from the specification's seed. Raises UserError on another model.
+    """
+    spec = spec_of(model)
+    if spec.densenet is None:
+        raise UserError(f"baseline.models: {spec.name} is not allowed here; allowed: {DENSENETS}")
+    growth_rate = _width_for(_builder_of(model, spec.depth), num_parameters)
+    return build_from_spec(replace(spec, densenet=replace(spec.densenet, growth_rate=growth_rate)))
+
+
+def _width_for(build: Callable[[int], nn.Module], num_parameters: int) -> int:
+    """Return the width at which `build` comes nearest to `num_parameters`."""
+    with torch.device("meta"):  # shapes alone
+        return _nearest_width(lambda width: count_parameters(build(width)), num_parameters)
 
 
 def _builder_of(model: nn.Module, depth: int) -> Callable[[int], nn.Module]:

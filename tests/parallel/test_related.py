@@ -4,19 +4,24 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
+import torch
 
 from pipelines.config import load_section
-from pipelines.data import PrepareConfig
+from pipelines.data import PrepareConfig, load_prepared
 from pipelines.data.preparation import prepare
 from pipelines.experiments.related.answers.summary import summarise
 from pipelines.experiments.related.job import RelatedJob
+from pipelines.experiments.related.runs.found import found_folder
 from pipelines.experiments.related.runs.run import run
 from pipelines.experiments.study.job import Training
 from pipelines.experiments.study.runs.worker import Trained, train_run
+from pipelines.inference.classifier import load_classifier
 from pipelines.results import Row
 from tests.unit.experiments.related import fake
+from tests.unit.search.algorithms import Here
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,12 @@ def interrupted(job: RelatedJob) -> Iterator[list[str]]:
         def interrupt(*_: object) -> Row:
             raise KeyboardInterrupt
 
+        @contextmanager
+        def no_pool(_: int) -> Iterator[Here]:
+            yield Here()
+
         patch.setattr("pipelines.experiments.related.runs.trials.train_all", train_all)
+        patch.setattr("pipelines.experiments.related.runs.searches.process_pool", no_pool)
         measure = fake.Fake.extra
         patch.setattr(fake.Fake, "extra", interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -57,6 +67,7 @@ def rows(job: RelatedJob, interrupted: list[str]) -> list[Row]:
     with pytest.MonkeyPatch.context() as patch:
         for name in (
             "pipelines.experiments.study.runs.worker.train",
+            "pipelines.experiments.related.runs.searches.judge",
             "pipelines.experiments.related.runs.workers.horovodrun.run",
         ):
             patch.setattr(name, refuse)
@@ -100,6 +111,27 @@ def test_the_bytes_of_the_pattern_are_those_that_the_workers_count(rows: list[Ro
         assert second["workers_bytes_per_step"] == second["compressed_bytes_per_step"]
         assert second["reference_bytes_per_step"] == 4 * second["num_trained_parameters"]
         assert 0 <= second["workers_test_accuracy"] <= 1
+
+
+def test_a_found_network_is_trained_like_any_other_and_kept(job: RelatedJob, rows: list[Row]) -> None:
+    mine = runs(rows, "searched")
+    generations = [row for row in rows if row["experiment"] == "search"]
+    assert [(row["seed"], row["generation"]) for row in generations] == [
+        (s, g) for s in (1, 2, 3) for g in (0, 1)
+    ]
+    for row, last in zip(mine, generations[1::2], strict=True):
+        assert row["model"] == last["best_model"]
+        assert row["model"].startswith("chain_c3m")  # the first was too large
+        assert row["search_accuracy"] == last["best_accuracy"] > 0
+        assert (row["search_evaluations"], row["search_hits"]) == (2, 0)
+    assert mine[1]["workers_bytes_per_step"] == mine[1]["compressed_bytes_per_step"]
+    best = max(mine, key=lambda row: row["best_validation_accuracy"])
+    classifier, checkpoint = load_classifier(found_folder(job) / "searched" / "best.pt")
+    assert (checkpoint.spec.name, checkpoint.recipe["seed"]) == (best["model"], best["seed"])
+    test = load_prepared(job.data_folder).test
+    with torch.inference_mode():
+        right = classifier(test.images).argmax(1) == test.labels
+    assert float(right.float().mean()) == pytest.approx(best["test_accuracy"])
 
 
 def test_what_diverges_is_a_result_and_what_comes_after_it_is_missing(rows: list[Row]) -> None:

@@ -15,6 +15,8 @@ LEAST_SEEDS = 3
 class RelatedSetConfig:
     """What every system is trained on, of one data set; the sections prepare and recipe give the rest."""
 
+    source: str | None
+    """Registered data set that takes the place of this one, a variation of it, say: digits_rotated; null: itself."""
     train_limit: int | None
     """As prepare.train_limit, which it replaces."""
     test_limit: int | None

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pipelines.config import DEFAULT_PATH, load_section
+from pipelines.config import DEFAULT_PATH, load_section, require
 from pipelines.data import PrepareConfig, PreparedData
 from pipelines.errors import UserError
 from pipelines.evaluation import EvaluateConfig
@@ -144,8 +144,12 @@ class RelatedJob(TrainingJob):
         source: VariantTraining | None = None,
         source_folder: Path | None = None,
         tuning: bool = False,
+        model: str | None = None,
     ) -> VariantTraining:
-        """Return one training of a variant; `tuning`: for the epochs that a rate is tried."""
+        """Return one training of a variant; `tuning`: for the epochs that a rate is tried.
+
+        `model` is what its search has found; None: the variant's own.
+        """
         epochs = self.config.tuning_epochs if tuning else None
         recipe = replace(
             self.recipe.over(max(1, math.floor((epochs or self.config.epochs) * variant.epochs + 0.5))),
@@ -155,7 +159,7 @@ class RelatedJob(TrainingJob):
             frozen=dict(variant.frozen),
         )
         return VariantTraining(
-            model=variant.model,
+            model=model or variant.model,
             recipe=recipe,
             densenet=self.densenet,
             data_folder=self.data_folder,
@@ -196,10 +200,16 @@ def set_of(shared: RelatedConfig, data: str) -> RelatedSetConfig:
 
 def prepare_config(prepare: PrepareConfig, shared: RelatedConfig, data: str) -> PrepareConfig:
     """Return the section `prepare` for a data set of the systems; variants choose transform and label noise."""
+    # Late: only the stage that prepares the data needs the sources.
+    from pipelines.data import sources  # noqa: F401 - registers them
+    from pipelines.data.raw import SOURCES
+
     config = set_of(shared, data)
+    known = config.source is None or config.source in SOURCES
+    require(known, f"related.{data}.source", config.source, f"null, {', '.join(SOURCES)}")
     return replace(
         prepare,
-        name=data,
+        name=config.source or data,
         path=None,
         train_limit=config.train_limit,
         test_limit=config.test_limit,

@@ -16,6 +16,7 @@ from torch import nn
 from pipelines.data import AugmentConfig, PrepareConfig, PreparedData
 from pipelines.registry import Registry
 from pipelines.results import Row
+from pipelines.search import Search
 from pipelines.tables import Column
 from pipelines.training import Objective
 
@@ -71,7 +72,8 @@ class Variant:
     what: str
     """What it is, in words for the table."""
     model: str
-    """A registered model, built for the data with the run's seed."""
+    """A registered model, built for the data with the run's seed. Of a variant with a `search`: one like those that it
+    may find, for checks of memory before anything runs."""
     transform: str | None = None
     """A registered input transform that all images go through."""
     images: Images | None = None
@@ -99,6 +101,8 @@ class Variant:
     """Epochs in units of those of the data set, rounded; at least one."""
     rates: tuple[float, ...] = ()
     """Initial rates that are tried instead of the section's: for a network that is trained already, say."""
+    search: Search | None = None
+    """Finds the model, seed by seed, before anything is trained: a variant without transform and without `after`."""
     on_workers: bool = True
     """Whether two Horovod workers train it, too."""
     published: dict[str, Published] = field(default_factory=dict)

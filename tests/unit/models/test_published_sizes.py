@@ -85,6 +85,7 @@ def test_every_registered_baseline_has_a_published_size():
         *("densenet<depth>", "vgg16_bn", "vgg19_bn", "resnet18", "resnet50", "efficientnet_b0"),
         *("dacnn<depth>", "dacnnmix<depth>", "dacnnreg<depth>", "dacnnplain<depth>", "plain<depth>"),
         *("compact3", "compact5", "compact7"),
+        *("chain_<layers>", "blocks_<layers>"),  # tests/unit/models/test_searched.py
     }
 
 

@@ -79,6 +79,7 @@ UNUSED: dict[str, list[str]] = {
             "related.*_limit",
             "related.*.image_size",
             "prepare.*",  # what it changes is in the prepared data; the images of a source follow from the same values
+            "related.*.source",
             *(f"related.{one}.*" for one in others),
         ]
         for data, others in RELATED.items()

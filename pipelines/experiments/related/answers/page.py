@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.experiments.related.answers.searches import search_parts
 from pipelines.experiments.related.answers.tables import columns_of
 from pipelines.experiments.related.system import System
 from pipelines.experiments.study.answers.claims import NOT_RUN
@@ -56,6 +57,7 @@ def system_parts(system: System, rows: Sequence[Row], data_sets: Sequence[str], 
             parts.append(f"![{system.name} on {data}: accuracy against the bytes of gradient]({picture})")
         if (folder / own_picture(system, data)).exists():
             parts.append(f"![{system.name} on {data}: {system.picture}]({own_picture(system, data)})")
+        parts += search_parts(system, here, folder / f"{system.name}-{data}")
     return parts
 
 
@@ -74,9 +76,11 @@ def _setting(variants: Sequence[Row]) -> str:
     images = {format(row["num_train_images"], ",") for row in variants}
     seeds = max(row["num_seeds"] for row in variants)
     epochs = sorted({row["epochs"] for row in variants})
+    others = sorted({row["prepared"] for row in variants} - {row["data"] for row in variants} - {None})
+    of_others = f" of {' and '.join(others)}" if others else ""
     return (
-        f"{' and '.join(sorted(images))} training images, {' to '.join(map(str, epochs))} epochs, {seeds} seeds. In "
-        "brackets: 95 % t interval of the mean over seeds."
+        f"{' and '.join(sorted(images))} training images{of_others}, {' to '.join(map(str, epochs))} epochs, "
+        f"{seeds} seeds. In brackets: 95 % t interval of the mean over seeds."
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from pipelines.experiments.related.answers.claims import claim_rows
 from pipelines.experiments.related.answers.figures import draw_bytes
 from pipelines.experiments.related.answers.page import own_picture, write_page
+from pipelines.experiments.related.answers.searches import draw_searches
 from pipelines.experiments.related.answers.tables import variant_rows
 from pipelines.experiments.related.config import DATA_SETS
 from pipelines.experiments.related.system import System
@@ -34,5 +35,6 @@ def summarise(systems: Sequence[System], results: Path) -> None:
                 draw_bytes(variants, folder / f"{system.name}-{data}.svg")
                 if system.picture is not None:
                     system.draw(found, folder / own_picture(system, data))
+            draw_searches(system, found, folder / f"{system.name}-{data}")
     write_json(folder / "related.json", rows)
     write_page(systems, rows, DATA_SETS, folder)

@@ -45,6 +45,7 @@ def variant_rows(system: System, rows: Sequence[Row]) -> list[Row]:
             continue
         row: Row = {"experiment": "variant", "system": system.name, "what": variant.what}
         row |= {key: mine[0][key] for key in SAME}
+        row["prepared"] = mine[0].get("prepared")  # rows of earlier versions have none
         row["learning_rate"] = mine[0]["learning_rate"]
         row["num_seeds"] = sum(one["test_accuracy"] is not None for one in mine)
         row["num_diverged"] = sum(bool(one["diverged"]) for one in mine)

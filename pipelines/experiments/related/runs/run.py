@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from pipelines.experiments.related.job import RelatedJob
+from pipelines.experiments.related.runs.found import keep_found
 from pipelines.experiments.related.runs.measure import measure
+from pipelines.experiments.related.runs.searches import found_fields, search_rows
 from pipelines.experiments.related.runs.trials import Trial, Trials, train_variants
 from pipelines.experiments.related.runs.workers import run_workers, train_on_workers
 from pipelines.experiments.study.runs.compare import tuning_row
+from pipelines.experiments.study.runs.worker import load_once
 from pipelines.parallel.run import horovodrun
 from pipelines.results import Row, write_json
 
@@ -18,9 +21,10 @@ def run(job: RelatedJob, program: Sequence[str]) -> list[Row]:
     """Be a worker of `job` where horovodrun has started this process; else do all, and return the rows.
 
     `program` is a worker's command line, as arguments of Python. Writes `job.result_file`: a row a tried rate
-    (experiment `tuning`, without test figures), one a variant and seed (`run`) and one a variant that could not be
-    trained (`missing`). An interrupted call goes on from what stands in `job.checkpoints`, which is removed at the
-    end.
+    (experiment `tuning`, without test figures), one a variant and seed (`run`), one a variant that could not be
+    trained (`missing`) and one a generation of a search (`search`). The best network of each variant with a search
+    goes to `found_folder(job)`. An interrupted call goes on from what stands in `job.checkpoints`, which is removed at
+    the end.
     """
     if horovodrun.is_worker():
         run_workers(job)
@@ -29,7 +33,7 @@ def run(job: RelatedJob, program: Sequence[str]) -> list[Row]:
     on_workers = train_on_workers(job, trials, program)
     rows = _tuning_rows(job, trials)
     for key, trial in tqdm(trials.repeated.items(), desc=f"{job.name}: measures", disable=None):
-        rows.append(measure(job, trial) | on_workers.get(key, {}))
+        rows.append(measure(job, trial) | on_workers.get(key, {}) | found_fields(trials.found.get(key)))
     rows += [
         {
             "experiment": "missing",
@@ -40,6 +44,10 @@ def run(job: RelatedJob, program: Sequence[str]) -> list[Row]:
         }
         for name, reason in trials.missing.items()
     ]
+    rows += search_rows(job, trials.found)
+    keep_found(job, trials)
+    # A data set that stands in for that of the job has another name of its own.
+    rows = [row | {"data": job.data, "prepared": load_once(job.data_folder).name} for row in rows]
     write_json(job.result_file, rows)
     shutil.rmtree(job.checkpoints)
     return rows

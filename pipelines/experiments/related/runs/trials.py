@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipelines.experiments.related.job import RelatedJob, VariantTraining
+from pipelines.experiments.related.runs.searches import Key, find_models
 from pipelines.experiments.related.system import Variant
 from pipelines.experiments.study.runs.compare import best_of
 from pipelines.experiments.study.runs.outcome import train_all
 from pipelines.experiments.study.runs.worker import Trained
-
-Key = tuple[str, int]
-"""A variant's name and a seed."""
+from pipelines.search import Found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +37,17 @@ class Trials:
     """By variant and seed, at the best rate. A variant that diverged at every rate has its first seed alone."""
     missing: dict[str, str]
     """By variant that was not trained, why."""
+    found: dict[Key, Found]
+    """By variant with a search and seed, what it has found."""
 
 
 def train_variants(job: RelatedJob) -> Trials:
     """Train every variant of the system with every seed, in parallel, a process a core.
 
-    Variants that come after others wait for them. What an interrupted call has finished is not trained again.
+    Searches come first, then variants that come after others wait for them. What an interrupted call has finished is
+    not trained again.
     """
-    trials = Trials(tried={}, chosen={}, repeated={}, missing={})
+    trials = Trials(tried={}, chosen={}, repeated={}, missing={}, found=find_models(job))
     for variants in levels(job.system.variants()):
         ready = [variant for variant in variants if _note_source(job, variant, trials)]
         _tune(job, ready, trials)
@@ -82,7 +84,9 @@ def _training(
 ) -> VariantTraining | None:
     """Return a training; None where its source diverged with this seed."""
     if variant.after is None:
-        return job.training(variant, seed=seed, learning_rate=rate, tuning=tuning)
+        found = trials.found.get((variant.name, seed))
+        model = None if found is None else found.model
+        return job.training(variant, seed=seed, learning_rate=rate, tuning=tuning, model=model)
     source = _source(trials, variant, seed)
     if source is None:
         return None

@@ -17,7 +17,8 @@ from pipelines.entry import NON_FINITE
 from pipelines.errors import UserError
 from pipelines.experiments.related.job import RelatedJob, VariantTraining
 from pipelines.experiments.related.runs.measure import WORKERS
-from pipelines.experiments.related.runs.trials import Key, Trial, Trials
+from pipelines.experiments.related.runs.searches import Key
+from pipelines.experiments.related.runs.trials import Trial, Trials
 from pipelines.experiments.study.runs.worker import load_once
 from pipelines.parallel import DistributedConfig, Job
 from pipelines.parallel.run import horovodrun
@@ -150,6 +151,7 @@ def _entry(trial: Trial) -> Row:
     training = trial.training
     entry: Row = {
         "variant": training.variant,
+        "model": training.model,
         "seed": training.recipe.seed,
         "learning_rate": training.recipe.learning_rate,
         "source": None,
@@ -165,6 +167,7 @@ def _training_of(job: RelatedJob, entry: Row) -> VariantTraining:
     """Return the training that `_entry` was made of."""
     return job.training(
         job.system.variant(entry["variant"]),
+        model=entry["model"],
         seed=entry["seed"],
         learning_rate=entry["learning_rate"],
         source=_training_of(job, entry["source"]) if entry["source"] else None,

@@ -57,6 +57,8 @@ def check_variants(system: System) -> None:
             )
         if one.after is not None and one.after not in seen:
             raise ValueError(f"{system.name}: {one.name} comes after {one.after}, which must stand before it")
+        if one.search is not None and (one.after, one.transform) != (None, None):
+            raise ValueError(f"{system.name}: {one.name} searches; it comes after none and has no transform")
         seen.add(one.name)
     for pair in system.comparisons():
         if not {pair.first, pair.second} <= seen:

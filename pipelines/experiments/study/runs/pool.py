@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -32,6 +33,20 @@ def run_all(
     processes and are raised here.
     """
     num_processes = max(1, min(num_processes, len(items)))
+    with process_pool(num_processes, fresh=fresh) as executor:
+        futures = [executor.submit(function, item) for item in items]
+        finished = as_completed(futures)
+        for future in tqdm(finished, desc=description, total=len(items), unit="run", disable=None):
+            future.result()
+        return [future.result() for future in futures]
+
+
+@contextmanager
+def process_pool(num_processes: int, *, fresh: bool = False) -> Iterator[Executor]:
+    """Yield `num_processes` spawned processes of one thread each; see `run_all`.
+
+    An exception in the block, Ctrl-C included, ends them at once; else they are waited for.
+    """
     executor = ProcessPoolExecutor(
         num_processes,
         mp_context=multiprocessing.get_context("spawn"),
@@ -39,11 +54,7 @@ def run_all(
         max_tasks_per_child=1 if fresh else None,
     )
     try:
-        futures = [executor.submit(function, item) for item in items]
-        finished = as_completed(futures)
-        for future in tqdm(finished, desc=description, total=len(items), unit="run", disable=None):
-            future.result()
-        return [future.result() for future in futures]
+        yield executor
     except BaseException:
         for process in multiprocessing.active_children():
             process.kill()

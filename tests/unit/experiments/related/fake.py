@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,6 +19,7 @@ from pipelines.experiments.related.job import RelatedJob
 from pipelines.experiments.related.runs.run import run
 from pipelines.experiments.related.system import Comparison, Context, Role, System, Variant
 from pipelines.results import Row
+from pipelines.search import Proposals, Search, SearchConfig
 from pipelines.tables import Column, count
 from pipelines.training import Objective
 from tests.configs import make_densenet, make_recipe
@@ -27,6 +29,7 @@ MODEL = "compact3"
 DIVERGING = 1e20  # the first step leaves weights whose squares are infinite in float32
 PARAMS = ROOT / "params.yaml"
 SET = RelatedSetConfig(
+    source=None,
     train_limit=120,
     test_limit=40,
     image_size=None,
@@ -45,6 +48,23 @@ CONFIG = RelatedConfig(
     cifar10=SET,
     systems={"fake": {}},
 )
+
+
+SEARCH = SearchConfig(
+    population=4,
+    evaluations=2,
+    seconds=None,
+    epochs=1,
+    train_images=60,
+    rates=(0.05,),
+    most_multiply_adds=20_000,
+)
+
+
+def propose(generator: np.random.Generator) -> Proposals:
+    """Propose a network that is too large, then small ones that the seed decides."""
+    yield ["chain_c3m64s1_f99"]
+    yield [f"chain_c3m{generator.integers(2, 20)}s2"]
 
 
 def grow(_: nn.Module, context: Context) -> nn.Module:
@@ -88,6 +108,13 @@ class Fake(System):
                 finish=nn.Sequential,
                 epochs=2.0,
                 rates=(0.01, 0.02),
+            ),
+            Variant(
+                name="searched",
+                role=Role.PEER,
+                what="found",
+                model=MODEL,
+                search=Search(propose=propose, config=SEARCH),
             ),
             Variant(name="wild", role=Role.PEER, what="too fast", model=MODEL, rates=(DIVERGING,)),
             Variant(name="orphan", role=Role.PEER, what="after it", model=MODEL, after="wild", change=grow),

@@ -22,7 +22,7 @@ from pipelines.experiments.related.systems import SYSTEMS, build_system
 from pipelines.experiments.related.systems.dacnn import Dacnn
 from pipelines.experiments.related.systems.ebcle import Ebcle
 from pipelines.experiments.related.systems.expandnets import distillation
-from pipelines.models import build_model_for, count_parameters
+from pipelines.models import build_from_spec, build_model_for, count_parameters, spec_of
 from pipelines.training import StepFacts, build_optimizer, compute_gradients
 from tests.configs import make_densenet, make_recipe
 from tests.imports import ROOT
@@ -175,6 +175,21 @@ def test_the_variants_of_a_system_train_and_finish_as_what_they_are(name: str) -
             "ldce",
             {"q": 0.0},
             "related.systems.ldce.q: 0.0 is not allowed; allowed: a number above 0, at most 1",
+        ),
+        (
+            "decnn",
+            {"search": {}},
+            "related.systems.decnn.search.population: this key is missing; expected a whole number",
+        ),
+        (
+            "decnn",
+            {"swarm": {"length": 9, "most_full": 9}},
+            "related.systems.decnn.swarm.most_full: 9 is not allowed; allowed: a whole number of at least 1",
+        ),
+        (
+            "ga_pso",
+            {"densenet": "resnet18"},
+            "related.systems.ga_pso.densenet: 'resnet18' is not allowed; allowed: a DenseNet",
         ),
         (
             "wavelet_edges",
@@ -345,3 +360,66 @@ def test_the_bound_decides_the_depth_and_broadening_keeps_the_parameters() -> No
     row = system.extra(system.variant("deep"), deep.eval(), deep, built["deep"][1])
     assert row["intensity_entropy_bits"] == pytest.approx(bits)
     assert 1 <= row["useful_layers"] <= row["num_layers"] == system.options.depth
+
+
+def test_both_ends_of_the_space_have_the_blocks_that_were_found() -> None:
+    system = small_system("ga_pso")
+    found = "blocks_2k6x5_3k8x1a"
+    source = build_model_for(make_data(), found, make_densenet(), SEED)
+    row = system.extra(system.variant("ga_pso"), source, source, context_of(source))
+    assert row == {
+        "num_blocks": 2,
+        "num_layers": 5,
+        "growth_rate": (2 * 6 + 3 * 8) / 5,
+        "shortcut_share": (2 + 3) / 9,  # 101 and 011010
+    }
+    for name, model, share in (("dense", "blocks_2k6x7_3k8x3f", 1.0), ("chain", "blocks_2k6x0_3k8x00", 0.0)):
+        variant = system.variant(name)
+        assert (variant.after, variant.change is not None) == ("ga_pso", True)
+        assert variant.change is not None
+        network = variant.change(source, context_of(source))
+        assert spec_of(network).name == model
+        assert spec_of(network).seed == SEED
+        assert system.extra(variant, network, network, context_of(source))["shortcut_share"] == share
+
+
+def test_the_densenet_beside_a_found_network_has_its_size_and_a_specification_to_be_rebuilt_from() -> None:
+    system = small_system("ga_pso")
+    data = make_data()
+    source = build_model_for(data, "blocks_3k9x2f_4k12x3ff", make_densenet(), SEED)
+    variant = system.variant("densenet")
+    fresh = build_model_for(data, variant.model, make_densenet(), SEED)
+    assert variant.change is not None
+    network = variant.change(fresh, context_of(source))
+    spec = spec_of(network)
+    assert spec.densenet is not None
+    assert spec.name == variant.model
+    sizes = {
+        growth: count_parameters(build_model_for(data, spec.name, make_densenet(growth_rate=growth), SEED))
+        for growth in range(1, 30)
+    }
+    nearest = min(sizes, key=lambda growth: abs(sizes[growth] - count_parameters(source)))
+    assert spec.densenet.growth_rate == nearest
+    assert count_parameters(network) == sizes[nearest]
+    again = build_from_spec(spec)
+    assert all(
+        torch.equal(one, two) for one, two in zip(network.parameters(), again.parameters(), strict=True)
+    )
+
+
+def context_of(source: nn.Module) -> Context:
+    return Context(data=make_data(), seed=SEED, source=source)
+
+
+@pytest.mark.parametrize("name", ["decnn", "ga_pso"])
+def test_every_search_of_a_system_has_the_same_budget_and_the_space_that_its_model_is_of(name: str) -> None:
+    system = build_system(CONFIG, name)
+    searches = {one.name: one.search for one in system.variants() if one.search is not None}
+    assert {"random", name} < set(searches)
+    budgets = {(search.config.evaluations, search.config.seconds) for search in searches.values() if search}
+    assert len(budgets) == 1
+    for variant in system.variants():
+        if variant.search is None:
+            continue
+        names = next(variant.search.propose(np.random.default_rng(SEED)))
+        assert {one.split("_")[0] for one in names} == {variant.model.split("_")[0]}
