@@ -10,7 +10,6 @@ from pipelines.evaluation import EvaluateConfig, evaluate
 from pipelines.evaluation.kept import evaluate_kept
 from pipelines.tracking import TrackingConfig, open_run
 from pipelines.training import BaselineConfig, TrainConfig
-from pipelines.training.sections import PREPARED
 
 
 def main() -> None:
@@ -21,7 +20,7 @@ def main() -> None:
         type=Path,
         help="instead: a folder of kept networks, NAME/best.pt each; writes nothing",
     )
-    parser.add_argument("--data", type=Path, default=PREPARED, help="prepared data (default: %(default)s)")
+    parser.add_argument("--data", type=Path, default=Path("data/prepared"), help="prepared data (default: %(default)s)")
     arguments = parser.parse_args()
     config = load_section(EvaluateConfig, "evaluate", DEFAULT_PATH)
     data = load_prepared(arguments.data)
