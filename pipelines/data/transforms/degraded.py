@@ -1,4 +1,4 @@
-"""Degraded images, at a fifth to all of the worst (`pipelines.data.degradations`), alone or with their parameter.
+"""Degraded images, at 20, 60 and 100 percent of the worst (`pipelines.data.degradations`), alone or with the parameter.
 
 Names are degraded_<kind>_<percent> and degraded_<kind>_<percent>_stacked, such as degraded_jpeg_60 (quality 50). The
 second form appends a constant channel with the parameter.
@@ -10,7 +10,7 @@ from torch import Tensor
 from pipelines.data.degradations import KINDS, degrade, parameter_channel
 from pipelines.data.transforms.registry import TRANSFORMS
 
-REGISTERED = (20, 40, 60, 80, 100)
+REGISTERED = (20, 60, 100)
 
 
 def _register(kind: str, percent: int) -> None:
