@@ -65,7 +65,6 @@ def save_codec(codec: Codec, quality: float, path: Path) -> None:
     content = {
         "codec": FORMAT,
         "shape": codec.description(),
-        "iterations": codec.iterations,
         "quality": quality,
         "state": codec.state_dict(),
     }
@@ -83,7 +82,7 @@ def load_codec(path: Path) -> SavedCodec:
         raise CheckpointError(path, "is no codec of this version; `make related SYSTEM=sct` trains one")
     blank = tuple(0.0 for _ in range(content["shape"]["num_channels"]))
     shape = CodecShape(**content["shape"])
-    codec = Codec(shape, mean=blank, std=blank, iterations=content["iterations"], masking=Masking())
+    codec = Codec(shape, mean=blank, std=blank, masking=Masking())
     codec.load_state_dict(content["state"])
     return SavedCodec(codec=codec.eval(), weights=digest_of(codec), quality=content["quality"])
 

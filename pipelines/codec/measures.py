@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 
@@ -38,7 +37,7 @@ def ms_ssim(first: Pixels, second: Pixels) -> float | None:
     # Late: nothing but this measure needs it.
     from pytorch_msssim import ms_ssim as measure
 
-    images = (torch.tensor(one).unsqueeze(0).double() for one in (first, second))
+    images = (torch.tensor(one).unsqueeze(0).float() for one in (first, second))
     return float(measure(*images, data_range=PEAK))
 
 
@@ -54,7 +53,7 @@ def block_deviation(first: Pixels, second: Pixels) -> float:
     differences = np.square(first.astype(np.float64) - second)[:, : rows * STRIDE, : columns * STRIDE]
     blocks = differences.reshape(-1, rows, STRIDE, columns, STRIDE).mean(axis=(0, 2, 4))
     least = 1 / (len(first) * STRIDE**2)
-    return float(np.std([psnr(max(error, least)) for error in blocks.ravel()]))
+    return float(np.std(10 * np.log10(np.maximum(blocks, least))))
 
 
 def jpeg(pixels: Pixels, quality: int) -> tuple[bytes, Pixels]:
@@ -71,15 +70,16 @@ def as_picture(pixels: Pixels) -> Image.Image:
 
 
 def rate_at(rates: Sequence[float], qualities: Sequence[float], wanted: float) -> float | None:
-    """Return the rate at which a quality is reached, by straight lines between the points of a curve.
+    """Return the least rate with at least the quality `wanted`, by straight lines between the points of a curve.
 
-    Of several crossings the one of the least rate counts. None where the points do not reach the quality, or all have
-    more: a rate-distortion curve says nothing beyond its ends.
+    None where no point has the quality. A curve whose least rate has more needs that rate.
     """
-    order: npt.NDArray[np.intp] = np.argsort(rates, kind="stable")
+    order = np.argsort(rates, kind="stable")
     points = [(rates[index], qualities[index]) for index in order]
+    if points[0][1] >= wanted:
+        return float(points[0][0])
     for (rate, quality), (next_rate, next_quality) in itertools.pairwise(points):
-        if quality <= wanted <= next_quality:
-            share = 0.0 if next_quality == quality else (wanted - quality) / (next_quality - quality)
+        if quality < wanted <= next_quality:
+            share = (wanted - quality) / (next_quality - quality)
             return float(rate + share * (next_rate - rate))
     return None

@@ -6,7 +6,6 @@ stopped has the stop code, -1 in all values, from then on (arXiv:1705.06687). Sh
 h x w pixels, p x q positions, t iterations.
 """
 
-import math
 from dataclasses import asdict, dataclass
 
 import torch
@@ -24,8 +23,6 @@ STOP = -1.0
 """Value of every bit of a stop code."""
 MOST_ITERATIONS = 16
 """Of Toderici et al. 2017."""
-FIRST_RATIO = 0.85
-"""Of the gain of an iteration to that of the one before, before training."""
 
 States = dict[int, Tensor]
 """States of recurrent units by their place; a unit that has none yet starts from zeros."""
@@ -38,6 +35,8 @@ class CodecShape:
     num_channels: int
     width: int
     """Feature maps at a quarter of the image's resolution; twice as many at an eighth, four times at a sixteenth."""
+    iterations: int
+    """Of a forward pass; at most `MOST_ITERATIONS`."""
 
 
 class ConvGru(nn.Module):
@@ -62,7 +61,7 @@ class ConvGru(nn.Module):
 
 
 class Encoder(nn.Module):
-    """From a scaled residual to values in -1..1, `NUM_BITS` a position."""
+    """From a scaled residual to what recurrent units add to the `NUM_BITS` values of a position; at first nothing."""
 
     def __init__(self, shape: CodecShape) -> None:
         super().__init__()
@@ -70,19 +69,19 @@ class Encoder(nn.Module):
         self.stem = nn.Conv2d(shape.num_channels, width, STEM_STRIDE + 2, STEM_STRIDE, padding=1)
         self.units = nn.ModuleList([ConvGru(width, 2 * width, 2), ConvGru(2 * width, 4 * width, 2)])
         self.head = nn.Conv2d(4 * width, NUM_BITS, 1)
-        self.linear = nn.Conv2d(shape.num_channels, NUM_BITS, STRIDE, STRIDE, bias=False)
-        nn.init.orthogonal_(self.linear.weight)
+        nn.init.zeros_(self.head.weight)
 
     def forward(self, residual: Tensor, states: States) -> Tensor:
         """Return float [b, NUM_BITS, p, q] of a residual [b, c, h, w]; replaces the units' `states`."""
         maps = torch.tanh(self.stem(residual))
         for index, unit in enumerate(self.units):
             maps = states[index] = unit(maps, states.get(index))
-        return torch.tanh(self.head(maps) + self.linear(residual))
+        added: Tensor = self.head(maps)
+        return added
 
 
 class Decoder(nn.Module):
-    """From codes to what is added to the image, by depth to space."""
+    """From codes to what recurrent units add to the image, by depth to space; at first nothing."""
 
     def __init__(self, shape: CodecShape) -> None:
         super().__init__()
@@ -92,7 +91,8 @@ class Decoder(nn.Module):
             [ConvGru(4 * width, 4 * width), ConvGru(width, 2 * width), ConvGru(width // 2, width)]
         )
         self.head = nn.Conv2d(width, shape.num_channels * STEM_STRIDE**2, 3, padding=1)
-        self.linear = nn.ConvTranspose2d(NUM_BITS, shape.num_channels, STRIDE, STRIDE, bias=False)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, codes: Tensor, states: States) -> Tensor:
         """Return float [b, c, h, w] of codes [b, NUM_BITS, p, q]; replaces the units' `states`."""
@@ -100,8 +100,7 @@ class Decoder(nn.Module):
         for index, unit in enumerate(self.units):
             maps = functional.pixel_shuffle(maps, 2) if index else maps
             maps = states[index] = unit(maps, states.get(index))
-        added: Tensor = self.linear(codes) + functional.pixel_shuffle(self.head(maps), STEM_STRIDE)
-        return added
+        return functional.pixel_shuffle(self.head(maps), STEM_STRIDE)
 
 
 def binarize(values: Tensor, *, stochastic: bool) -> Tensor:
@@ -118,14 +117,14 @@ def binarize(values: Tensor, *, stochastic: bool) -> Tensor:
 class Codec(nn.Module):
     """Encoder, binarizer and decoder, over the images as the training loop gives them: (pixel / 255 - mean) / std.
 
-    Two things are ours and let it learn by plain SGD in minutes: the residual of an iteration is scaled by a learned
-    gain (Toderici et al. 2017, section 3.3, estimate one from the image), and beside the recurrent units stands a
-    linear transform of a block, as in a transform coder.
+    Two things are ours and let it learn by plain SGD in minutes. The residual is scaled by a learned gain of the
+    iteration (Toderici et al. 2017, section 3.3, estimate one from the image). Beside the recurrent units stands a
+    linear path, a transform of a block for each iteration, which `pipelines.codec.transform` gives its first weights; a
+    position that has stopped adds nothing on it. The units see stop codes as they are and have to learn them.
 
     Args:
         shape: what is built.
         mean, std: a number a channel, of pixels in 0..1.
-        iterations: of a forward pass; at most `MOST_ITERATIONS`.
         masking: which positions stop when, in a forward pass.
     """
 
@@ -137,15 +136,16 @@ class Codec(nn.Module):
         shape: CodecShape,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        iterations: int,
         masking: Masking,
     ) -> None:
         super().__init__()
-        self.shape, self.iterations, self.masking = shape, iterations, masking
+        self.shape, self.iterations, self.masking = shape, shape.iterations, masking
         self.encoder, self.decoder = Encoder(shape), Decoder(shape)
-        with torch.no_grad():  # decodes as a transform with orthogonal rows does
-            self.decoder.linear.weight.copy_(self.encoder.linear.weight / 2)
-        self.log_gains = nn.Parameter(torch.arange(MOST_ITERATIONS) * math.log(FIRST_RATIO))
+        rows = torch.empty(shape.iterations, NUM_BITS, shape.num_channels, STRIDE, STRIDE)
+        for iteration in rows:
+            nn.init.orthogonal_(iteration)
+        self.analysis, self.synthesis = nn.Parameter(rows), nn.Parameter(rows / 2)
+        self.log_gains = nn.Parameter(torch.zeros(shape.iterations))
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1))
 
@@ -156,12 +156,14 @@ class Codec(nn.Module):
     def encode(self, residual: Tensor, iteration: int, states: States) -> Tensor:
         """Return values in -1..1 [b, NUM_BITS, p, q] of a residual [b, c, h, w]; replaces `states`."""
         values: Tensor = self.encoder(residual / self.log_gains[iteration].exp(), states)
-        return values
+        return torch.tanh(values + functional.conv2d(residual, self.analysis[iteration], stride=STRIDE))
 
     def decode(self, codes: Tensor, iteration: int, states: States) -> Tensor:
         """Return what codes [b, NUM_BITS, p, q] add to the image, [b, c, h, w]; replaces `states`."""
         added: Tensor = self.decoder(codes, states) * self.log_gains[iteration].exp()
-        return added
+        going_on = (codes != STOP).any(1, keepdim=True)
+        linear = functional.conv_transpose2d(codes * going_on, self.synthesis[iteration], stride=STRIDE)
+        return added + linear
 
     def squared_error(self, residual: Tensor) -> Tensor:
         """Return the mean squared error of every position's block, [b, p, q], in grey levels of 0..255, squared."""

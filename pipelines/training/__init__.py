@@ -5,7 +5,7 @@ from pipelines.training.config import BaselineConfig, RecipeConfig, TrainConfig
 from pipelines.training.epoch import DivergedError, Objective, check_gradients, compute_gradients, train_epoch
 from pipelines.training.loop import TrainResult, train
 from pipelines.training.optimizer import build_optimizer
-from pipelines.training.prediction import loss_and_accuracy, predict_logits
+from pipelines.training.prediction import Judge, loss_and_accuracy, loss_and_score, predict_logits
 from pipelines.training.runtime import Runtime, resolve_runtime
 from pipelines.training.statistics import settle_statistics
 
@@ -14,6 +14,7 @@ __all__ = [
     "Checkpoint",
     "DivergedError",
     "EpochRow",
+    "Judge",
     "Objective",
     "RecipeConfig",
     "Runtime",
@@ -24,6 +25,7 @@ __all__ = [
     "compute_gradients",
     "load_checkpoint",
     "loss_and_accuracy",
+    "loss_and_score",
     "mark_finished",
     "predict_logits",
     "rebuild_model",

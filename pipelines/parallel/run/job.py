@@ -14,7 +14,7 @@ from pipelines.errors import UserError
 from pipelines.models import build_model_for
 from pipelines.parallel.config import DistributedConfig
 from pipelines.tracking import TrackingConfig
-from pipelines.training import Objective
+from pipelines.training import Judge, Objective
 from pipelines.training.config import RecipeConfig
 from pipelines.training.sections import TrainingJob, linear_rate, shared_sections
 
@@ -87,6 +87,10 @@ class Job(TrainingJob):
 
     def objective(self, data: PreparedData) -> Objective | None:  # noqa: ARG002 - for jobs that have one
         """Return what the steps minimise; None: the mean cross-entropy."""
+        return None
+
+    def judge(self, data: PreparedData) -> Judge | None:  # noqa: ARG002 - for networks that are no classifiers
+        """Return what epochs are judged by; None: cross-entropy and accuracy."""
         return None
 
     def check_batch_size(self, num_samples: int, num_workers: int) -> None:

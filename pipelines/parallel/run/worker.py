@@ -28,8 +28,7 @@ from pipelines.tracking.vocabulary import DISTRIBUTED_METRICS, chosen, distribut
 from pipelines.training import (
     DivergedError,
     build_optimizer,
-    loss_and_accuracy,
-    predict_logits,
+    loss_and_score,
     settle_statistics,
     train_epoch,
 )
@@ -56,7 +55,7 @@ class Worker:
         job.check_batch_size(len(self.data.train), self.num_workers)
         self.recipe = job.recipe_for(self.num_workers)
         self.model = job.build_model(self.data).to(self.device)
-        self.objective = job.objective(self.data)
+        self.objective, self.judge = job.objective(self.data), job.judge(self.data)
         hvd.broadcast_parameters(self.model.state_dict(), root_rank=0)
         self.batches = training_batches(
             self.data,
@@ -165,9 +164,10 @@ class Worker:
         return loss
 
     def evaluate(self, split: Split) -> tuple[float, float]:
-        """Return loss and accuracy of this rank's model on a split of the data."""
-        logits = predict_logits(self.model, split, self.data, batch_size=512, device=self.device)
-        return loss_and_accuracy(logits, split.labels)
+        """Return loss and accuracy of this rank's model on a split of the data; nan where it is no classifier."""
+        return loss_and_score(
+            self.model, split, self.data, batch_size=512, device=self.device, judge=self.judge
+        )
 
 
 def run_worker(job: Job) -> None:

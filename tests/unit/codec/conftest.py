@@ -19,13 +19,15 @@ def make_codec(*, channels: int = 3, masking: Masking | None = None, seed: int =
     """Return a small codec for images of mean grey."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Codec(
-            CodecShape(num_channels=channels, width=4),
+        codec = Codec(
+            CodecShape(num_channels=channels, width=4, iterations=ITERATIONS),
             mean=(0.5,) * channels,
             std=(0.25,) * channels,
-            iterations=ITERATIONS,
             masking=masking or Masking(),
         )
+        for head in (codec.encoder.head, codec.decoder.head):  # which add nothing before training
+            torch.nn.init.normal_(head.weight, std=0.2)
+        return codec
 
 
 def make_picture(height: int, width: int, channels: int = 3, seed: int = 0) -> Pixels:

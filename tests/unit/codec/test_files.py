@@ -234,7 +234,7 @@ def test_a_rate_is_read_off_the_curve() -> None:
     rates, qualities = [0.4, 0.1, 0.2], [30.0, 20.0, 24.0]
     assert rate_at(rates, qualities, 22.0) == pytest.approx(0.15)
     assert rate_at(rates, qualities, 30.0) == pytest.approx(0.4)
-    assert rate_at(rates, qualities, 19.9) is None
+    assert rate_at(rates, qualities, 19.9) == pytest.approx(0.1)
     assert rate_at(rates, qualities, 30.1) is None
     assert rate_at([0.1, 0.2, 0.3], [20.0, 20.0, 21.0], 20.0) == pytest.approx(0.1)
 

@@ -31,7 +31,8 @@ def claim_rows(system: System, data: str, rows: Sequence[Row]) -> list[Row]:
 
 def comparison_row(pair: Comparison, rows: Sequence[Row]) -> Row:
     """Test one comparison; difference, its bounds and margin are in units of the field."""
-    first, second = (by_seed(rows, name, pair.key) for name in (pair.first, pair.second))
+    first = by_seed(rows, pair.first, pair.key)
+    second = dict.fromkeys(first, 0.0) if pair.second is None else by_seed(rows, pair.second, pair.key)
     name = f"{pair.first} over {pair.second}" if pair.key == "test_accuracy" else _described(pair)
     differences = [first[seed] - second[seed] for seed in first if seed in second]
     row = interval_test(name, differences) | {"counted": pair.counted, "key": pair.key, "margin": pair.margin}
@@ -44,7 +45,8 @@ def comparison_row(pair: Comparison, rows: Sequence[Row]) -> Row:
 
 
 def _described(pair: Comparison) -> str:
-    return f"{pair.first} over {pair.second}: {pair.key.replace('_', ' ')}"
+    against = "" if pair.second is None else f" over {pair.second}"
+    return f"{pair.first}{against}: {pair.key.replace('_', ' ')}"
 
 
 def by_seed(rows: Sequence[Row], variant: str, key: str) -> dict[int, float]:

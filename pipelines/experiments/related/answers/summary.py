@@ -7,7 +7,6 @@ from pipelines.experiments.related.answers.claims import claim_rows
 from pipelines.experiments.related.answers.figures import draw_bytes
 from pipelines.experiments.related.answers.page import write_page
 from pipelines.experiments.related.answers.tables import variant_rows
-from pipelines.experiments.related.config import DATA_SETS
 from pipelines.experiments.related.system import System
 from pipelines.results import Row, read_json, write_json
 
@@ -22,14 +21,17 @@ def summarise(systems: Sequence[System], results: Path) -> None:
         path.unlink()
     rows: list[Row] = []
     for system in systems:
-        for data in DATA_SETS:
+        for data in system.data_sets:
             path = folder / "runs" / f"{system.name}-{data}.json"
             if not path.exists():
                 continue
             found: list[Row] = read_json(path)
             variants = variant_rows(system, found)
             rows += [*found, *variants, *claim_rows(system, data, found)]
+            picture = folder / f"{system.name}-{data}.svg"
             if any(row["test_accuracy_mean"] is not None for row in variants):
-                draw_bytes(variants, folder / f"{system.name}-{data}.svg")
+                draw_bytes(variants, picture)
+            else:
+                system.draw(found, picture)
     write_json(folder / "related.json", rows)
-    write_page(systems, rows, DATA_SETS, folder)
+    write_page(systems, rows, folder)
