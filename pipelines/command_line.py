@@ -13,7 +13,7 @@ def stage_parser(description: str | None) -> argparse.ArgumentParser:
     A stage without options calls `parse_args` on it as it is, so that it refuses what it is given.
     """
     spec = sys.modules["__main__"].__spec__
-    module = spec.name if spec is not None else Path(sys.argv[0]).stem
+    module = spec.name.removesuffix(".__main__") if spec is not None else Path(sys.argv[0]).stem
     return argparse.ArgumentParser(prog=f"python -m {module}", description=description, allow_abbrev=False)
 
 

@@ -20,7 +20,9 @@ def main() -> None:
         type=Path,
         help="instead: a folder of kept networks, NAME/best.pt each; writes nothing",
     )
-    parser.add_argument("--data", type=Path, default=Path("data/prepared"), help="prepared data (default: %(default)s)")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data/prepared"), help="prepared data (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     config = load_section(EvaluateConfig, "evaluate", DEFAULT_PATH)
     data = load_prepared(arguments.data)

@@ -28,7 +28,7 @@ COLORS = {"commands": "#f3ead7", "stages": "#dcebf7", "pipelines": "#e4f1e1", "p
 ROWS = (
     ("experiments", "speedup"),
     ("report", "compare", "preflight", "search"),
-    ("training", "evaluation", "inference", "cluster"),
+    ("training", "evaluation", "inference", "codec", "cluster"),
     ("parallel",),
     ("data", "models", "tracking", "config", "results"),
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
-from pipelines.experiments.related.config import DATA_SETS
+from pipelines.experiments.related.config import ALL_SETS, DATA_SETS
 from pipelines.experiments.related.systems import build_system
 from pipelines.preflight import machine
 from pipelines.preflight.data import data_problem
@@ -56,7 +56,7 @@ def _data_problems(pipeline: str, sections: dict[str, Any]) -> tuple[list[str], 
     elif pipeline == "study" and study:
         parts = list(vars(study))
     elif pipeline == "related":
-        parts = list(DATA_SETS)
+        parts = list(ALL_SETS)
     needed = [] if pipeline in own else [prepare.name]
     missing = [line for name in needed if (line := data_problem(prepare, name))]
     notes = [line for name in parts if name not in needed and (line := data_problem(prepare, name))]

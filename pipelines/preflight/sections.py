@@ -75,7 +75,7 @@ def _check_systems(sections: dict[str, Any], path: Path) -> list[str]:
     """Return a line for each system whose parameters are not allowed; takes `related` out of `sections` then."""
     problems = [
         f"{path}: {problem}"
-        for name in (sections["related"].systems if "related" in sections else ())
+        for name in _systems_of(sections.get("related"))
         if (problem := _system_problem(sections["related"], name)) is not None
     ]
     if problems:
@@ -83,11 +83,16 @@ def _check_systems(sections: dict[str, Any], path: Path) -> list[str]:
     return problems
 
 
+def _systems_of(related: RelatedConfig | None) -> list[str]:
+    return [] if related is None else [*related.systems, *related.codecs]
+
+
 def _system_problem(related: RelatedConfig, name: str) -> str | None:
     """Say what is wrong with a system's parameters, or with a model or transform that it asks for with them."""
     try:
         for variant in build_system(related, name).variants():
-            find_factory(variant.model)
+            if variant.make is None:
+                find_factory(variant.model)
             if variant.transform is not None:
                 TRANSFORMS[variant.transform]
     except UserError as error:

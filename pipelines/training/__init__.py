@@ -14,7 +14,13 @@ from pipelines.training.epoch import (
 from pipelines.training.freezing import Freezing, plan_freezing, training_mode
 from pipelines.training.loop import TrainResult, train
 from pipelines.training.optimizer import build_optimizer
-from pipelines.training.prediction import loss_and_accuracy, predict_features, predict_logits
+from pipelines.training.prediction import (
+    Judge,
+    loss_and_accuracy,
+    loss_and_score,
+    predict_features,
+    predict_logits,
+)
 from pipelines.training.runtime import Runtime, resolve_runtime
 from pipelines.training.start import copy_fitting, start_model
 from pipelines.training.statistics import settle_statistics
@@ -25,6 +31,7 @@ __all__ = [
     "DivergedError",
     "EpochRow",
     "Freezing",
+    "Judge",
     "Objective",
     "RecipeConfig",
     "Runtime",
@@ -39,6 +46,7 @@ __all__ = [
     "copy_fitting",
     "load_checkpoint",
     "loss_and_accuracy",
+    "loss_and_score",
     "mark_finished",
     "plan_freezing",
     "predict_features",

@@ -1,5 +1,6 @@
 """Training a model by the recipe: epochs, validation, checkpoints, exact resume."""
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ from pipelines.training.epoch import (
 )
 from pipelines.training.freezing import plan_freezing, training_mode
 from pipelines.training.optimizer import build_optimizer
-from pipelines.training.prediction import loss_and_accuracy, predict_logits
+from pipelines.training.prediction import Judge, loss_and_score
 from pipelines.training.runtime import resolve_runtime
 from pipelines.training.statistics import settle_statistics
 
@@ -74,12 +75,15 @@ def train(
     tracker: "Tracker",
     description: str,
     objective: Objective | None = None,
+    judge: Judge | None = None,
     unfinished: Checkpoint | Literal["look"] | None = "look",
 ) -> TrainResult:
     """Train `model`, in place, on the training part; choose the best epoch on the validation part.
 
-    `objective` is what the steps minimise, None the mean cross-entropy; validation is by cross-entropy anyway. What
-    `recipe.frozen` names keeps its weights and statistics until its release; `recipe.start_from` is the caller's.
+    `objective` is what the steps minimise, None the mean cross-entropy; validation is by cross-entropy anyway. A
+    network that is no classifier has a `judge` for it and nan for its accuracies; of its epochs the one of least loss
+    is the best. What `recipe.frozen` names keeps its weights and statistics until its release; `recipe.start_from` is
+    the caller's.
 
     Writes `folder`/last.pt after every epoch, the one before staying as previous.pt, and best.pt after every better
     one. Where the newest whole one belongs to an unfinished run of the same model, recipe and data, training goes on
@@ -87,7 +91,7 @@ def train(
     `unfinished_checkpoint` already hands over what it has found. Every epoch's row goes to `tracker`.
     Raises DivergedError where the loss is no longer finite, UserError where the training part is smaller than a batch.
     """
-    run = _Run(model, data, recipe, folder, objective)
+    run = _Run(model, data, recipe, folder, objective, judge)
     if unfinished == "look":
         unfinished = unfinished_checkpoint(folder, spec_of(model), recipe, data)
     if unfinished is not None:
@@ -98,9 +102,8 @@ def train(
             row = run.next_epoch()
             run.save()
             tracker.log_history(run.history)
-            progress.set_postfix(
-                loss=f"{row['train_loss']:.3f}", validation=f"{row['validation_accuracy']:.4f}"
-            )
+            shown = "validation_accuracy" if judge is None else "validation_loss"
+            progress.set_postfix(loss=f"{row['train_loss']:.3f}", validation=f"{row[shown]:.4f}")
     return TrainResult(
         history=run.history,
         best_epoch=run.best_epoch,
@@ -131,8 +134,10 @@ class _Run:
         recipe: RecipeConfig,
         folder: Path,
         objective: Objective | None,
+        judge: Judge | None,
     ) -> None:
-        self.model, self.data, self.recipe, self.objective = model, data, recipe, objective
+        self.model, self.data, self.recipe = model, data, recipe
+        self.objective, self.judge = objective, judge
         self.folder, self.best_path = folder, folder / BEST
         self.runtime = resolve_runtime(recipe, model)
         self.runtime.place(model)
@@ -198,6 +203,8 @@ class _Run:
                 f"lower recipe.learning_rate ({self.recipe.learning_rate}) or raise recipe.warmup_epochs "
                 f"({self.recipe.warmup_epochs})"
             ) from None
+        if self.judge is not None:
+            return mean_loss, math.nan
         return mean_loss, float(self.correct) / (len(self.batches) * self.recipe.batch_size)
 
     def _step(self, images: Tensor, labels: Tensor, *, facts: StepFacts, last: bool) -> Tensor:  # noqa: ARG002
@@ -213,19 +220,20 @@ class _Run:
         )
         check_gradients(self.model)
         self.optimizer.step()
-        self.correct += (logits[:, : self.data.num_classes].argmax(1) == labels).sum()
+        if self.judge is None:
+            self.correct += (logits[:, : self.data.num_classes].argmax(1) == labels).sum()
         return loss
 
     def _validate(self) -> tuple[float, float]:
         with self.runtime.autocast():
-            logits = predict_logits(
+            return loss_and_score(
                 self.model,
                 self.data.validation,
                 self.data,
                 batch_size=self.recipe.evaluation_batch_size,
                 device=self.runtime.device,
+                judge=self.judge,
             )
-        return loss_and_accuracy(logits, self.data.validation.labels)
 
     def save(self) -> None:
         """Write best.pt if the last epoch was the best so far, then last.pt."""
@@ -254,8 +262,9 @@ class _Run:
 
 
 def _rank(row: EpochRow) -> tuple[float, float]:
-    """Order epochs by validation accuracy, equal ones by validation loss."""
-    return row["validation_accuracy"], -row["validation_loss"]
+    """Order epochs by validation accuracy, equal ones, and those of no classifier, by validation loss."""
+    accuracy = row["validation_accuracy"]
+    return 0.0 if math.isnan(accuracy) else accuracy, -row["validation_loss"]
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

@@ -1,4 +1,6 @@
-"""Logits of a whole split, without gradients."""
+"""What a network gives for a whole split, without gradients: logits of a classifier, the loss of any other one."""
+
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -6,6 +8,35 @@ from torch.nn import functional
 
 from pipelines.data import PreparedData, Split, ordered_batches
 from pipelines.training.freezing import training_mode
+
+
+class Judge(Protocol):
+    """The loss of a network that is no classifier on a split: what its epochs are judged by."""
+
+    def __call__(
+        self, model: nn.Module, split: Split, data: PreparedData, *, batch_size: int, device: torch.device
+    ) -> float:
+        """Return the mean loss over the images of `split`, the same at every call.
+
+        `model` lies on `device`; its mode is restored.
+        """
+        ...
+
+
+def loss_and_score(
+    model: nn.Module,
+    split: Split,
+    data: PreparedData,
+    *,
+    batch_size: int,
+    device: torch.device,
+    judge: Judge | None = None,
+) -> tuple[float, float]:
+    """Return the loss of `model` on a split, and its accuracy; nan where a `judge` says that it is no classifier."""
+    if judge is not None:
+        return judge(model, split, data, batch_size=batch_size, device=device), float("nan")
+    logits = predict_logits(model, split, data, batch_size=batch_size, device=device)
+    return loss_and_accuracy(logits, split.labels)
 
 
 def predict_logits(

@@ -7,7 +7,6 @@ from pipelines.command_line import add_params, stage_parser
 from pipelines.config import load_section
 from pipelines.entry import run_stage
 from pipelines.experiments.related import RelatedConfig
-from pipelines.experiments.related.config import DATA_SETS
 from pipelines.experiments.related.systems import load_system
 
 
@@ -19,8 +18,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.system:
         config = load_section(RelatedConfig, "related", arguments.params)
-        load_system(config, arguments.system, arguments.params)
-        print(*(f"{data}@{arguments.system}" for data in DATA_SETS))
+        system = load_system(config, arguments.system, arguments.params)
+        if system.name in config.codecs:
+            print(*(f"codec@{system.name}-{data}" for data in system.data_sets))
+        else:
+            print(*(f"{data}@{system.name}" for data in system.data_sets))
 
 
 if __name__ == "__main__":

@@ -56,8 +56,12 @@ class RelatedConfig:
     """Needs the data or a network."""
     cifar10: RelatedSetConfig
     """Needs the data or a network."""
+    photographs: RelatedSetConfig
+    """Patches of the photographs that are installed with scikit-learn, for the codecs: need no network."""
     systems: dict[str, object]
     """The parameters of each system that is run, by its registered name; see `systems/NAME.py`."""
+    codecs: dict[str, object]
+    """The same of systems that compress images instead of classifying them."""
 
     def __post_init__(self) -> None:
         different(self, "seeds", least=LEAST_SEEDS)
@@ -69,9 +73,13 @@ class RelatedConfig:
         allowed = f"some of the seeds: {', '.join(map(str, self.seeds))}"
         require(trained, "worker_seeds", list(self.worker_seeds), allowed)
         require(bool(self.systems), "systems", self.systems, "at least one system")
+        require(bool(self.codecs), "codecs", self.codecs, "at least one system")
         different_methods = self.reference != self.compressed
         require(different_methods, "compressed", self.compressed, "another method than the reference")
 
 
 DATA_SETS = ("digits", "fashion_mnist", "cifar10")
-"""The keys of `RelatedConfig` that are data sets."""
+"""The keys of `RelatedConfig` that are data sets of images to classify."""
+CODEC_SETS = ("photographs", "cifar10")
+"""Those whose images are compressed."""
+ALL_SETS = tuple(dict.fromkeys((*DATA_SETS, *CODEC_SETS)))

@@ -14,13 +14,13 @@ from pipelines.data import PrepareConfig, PreparedData
 from pipelines.errors import UserError
 from pipelines.evaluation import EvaluateConfig
 from pipelines.evaluation.runs import BEST
-from pipelines.experiments.related.config import DATA_SETS, RelatedConfig, RelatedSetConfig
+from pipelines.experiments.related.config import ALL_SETS, RelatedConfig, RelatedSetConfig
 from pipelines.experiments.related.system import Context, Images, System, Variant
 from pipelines.experiments.related.systems import load_system
 from pipelines.experiments.study.job import Training, digest
 from pipelines.experiments.study.runs.worker import load_once
-from pipelines.models import build_model_for
-from pipelines.training import Objective, load_checkpoint
+from pipelines.models import ModelSpec, build_model_for
+from pipelines.training import Judge, Objective, load_checkpoint
 from pipelines.training.checkpoint import restore_generators
 from pipelines.training.sections import TrainingJob, shared_sections
 
@@ -69,7 +69,7 @@ class VariantTraining(Training):
 
     def build(self, data: PreparedData) -> nn.Module:
         """Build the network to train, on the CPU: the same at every call."""
-        fresh = build_model_for(data, self.model, self.densenet, self.recipe.seed)
+        fresh = self._fresh(data)
         change = self.declared.change
         if change is None:
             return fresh
@@ -81,10 +81,32 @@ class VariantTraining(Training):
             network.spec = spec
         return network
 
+    def _fresh(self, data: PreparedData) -> nn.Module:
+        """Return the registered model, or what stands for it, with its initial weights."""
+        make = self.declared.make
+        if make is None:
+            return build_model_for(data, self.model, self.densenet, self.recipe.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)
+            network = make(self.context(data))
+        network.spec = ModelSpec(  # type: ignore[assignment]
+            name=self.model,
+            num_channels=data.num_channels,
+            num_classes=data.num_classes,
+            image_size=data.image_size,
+            densenet=None,
+            seed=self.recipe.seed,
+        )
+        return network
+
     def objective(self, data: PreparedData) -> Objective | None:
         """Return what the steps minimise; None: the mean cross-entropy."""
         make = self.declared.objective
         return None if make is None else make(self.context(data))
+
+    def judge(self, data: PreparedData) -> Judge | None:
+        """Return what epochs are judged by; None: cross-entropy and accuracy."""
+        return self.system.judge(data)
 
     def key(self, model: nn.Module, data: PreparedData) -> str:
         """Return a digest of everything that determines the run, as the name of its folder."""
@@ -125,6 +147,8 @@ class RelatedJob(TrainingJob):
     checkpoints: Path
     """Folder of what an interrupted run goes on from."""
     result_file: Path
+    kept_file: Path
+    """What the system keeps of its networks, if it does."""
 
     @property
     def name(self) -> str:
@@ -176,6 +200,10 @@ def load_job(system: str, data: str, params: Path = DEFAULT_PATH) -> RelatedJob:
     """Read one system on one data set from `params`; UserError in one line on every value that is not allowed."""
     shared = load_section(RelatedConfig, "related", params)
     built = load_system(shared, system, params)
+    if data not in built.data_sets:
+        raise UserError(
+            f"--data: {data!r} is not allowed for {system}; allowed: {', '.join(built.data_sets)}"
+        )
     return RelatedJob(
         data=data,
         system=built,
@@ -186,14 +214,15 @@ def load_job(system: str, data: str, params: Path = DEFAULT_PATH) -> RelatedJob:
         params=params,
         checkpoints=CHECKPOINTS / f"{system}-{data}",
         result_file=RUNS / f"{system}-{data}.json",
+        kept_file=CHECKPOINTS / "codecs" / f"{system}-{data}.pt",
         **shared_sections(params, DATA / data),
     )
 
 
 def set_of(shared: RelatedConfig, data: str) -> RelatedSetConfig:
     """Return the part of the section about a data set; UserError for one that it has not."""
-    if data not in DATA_SETS:
-        raise UserError(f"--data: {data!r} is not allowed; allowed: {', '.join(DATA_SETS)}")
+    if data not in ALL_SETS:
+        raise UserError(f"--data: {data!r} is not allowed; allowed: {', '.join(ALL_SETS)}")
     found: RelatedSetConfig = getattr(shared, data)
     return found
 

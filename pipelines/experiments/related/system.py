@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 from torch import nn
 
 from pipelines.data import AugmentConfig, PrepareConfig, PreparedData
+from pipelines.experiments.related.config import DATA_SETS
 from pipelines.registry import Registry
 from pipelines.results import Row
 from pipelines.search import Search
 from pipelines.tables import Column
-from pipelines.training import Objective
+from pipelines.training import Judge, Objective
 
 
 class Role(StrEnum):
@@ -49,6 +50,7 @@ class Context:
     """The images as they were prepared, before the variant's transform and `data`."""
 
 
+Make = Callable[[Context], nn.Module]
 Build = Callable[[nn.Module, Context], nn.Module]
 Images = Callable[[PreparedData, PrepareConfig], PreparedData]
 Finish = Callable[[nn.Module], nn.Module]
@@ -72,8 +74,10 @@ class Variant:
     what: str
     """What it is, in words for the table."""
     model: str
-    """A registered model, built for the data with the run's seed. Of a variant with a `search`: one like those that it
-    may find, for checks of memory before anything runs."""
+    """A registered model, built for the data with the run's seed; with `make` no more than a name in the tables. Of a
+    variant with a `search`: one like those that it may find, for checks of memory before anything runs."""
+    make: Make | None = None
+    """Makes the network, of the source where it has one, if it is no registered model; draws as in `change`."""
     transform: str | None = None
     """A registered input transform that all images go through."""
     images: Images | None = None
@@ -114,7 +118,8 @@ class Comparison:
     """A part of a claim: the first variant has more of `key` than the second, or at most `margin` less."""
 
     first: str
-    second: str
+    second: str | None
+    """None: more than 0, where the number is itself a difference."""
     key: str = "test_accuracy"
     """A field of the rows, one number a seed."""
     margin: float = 0.0
@@ -150,6 +155,11 @@ class System(ABC):
     """Whether the text could not be had, so that it is built after the description in the abstract."""
     columns: ClassVar[Sequence[Column]] = ()
     """Columns of its table for what `extra` adds to the rows; means over the seeds."""
+    data_sets: ClassVar[Sequence[str]] = DATA_SETS
+    """What it is trained on: keys of the section `related`."""
+    score: ClassVar[str] = "test_accuracy"
+    """The field of the rows that a variant is judged by, with an interval of its mean over the seeds. Of a system whose
+    networks are no classifiers `extra` measures it."""
     picture: ClassVar[str | None] = None
     """What the system's own picture of a data set shows, in a few words; None: it has none."""
 
@@ -168,9 +178,16 @@ class System(ABC):
         """Measure what this system alone is about: flat numbers that are added to a run's row.
 
         `trained` is the network as it was trained, `network` what `finish` made of it; both are in evaluation mode
-        and may be changed.
+        and may be changed. The key `curve` may hold flat rows, which become rows of the experiment `curve`.
         """
         return {}
+
+    def judge(self, data: PreparedData) -> Judge | None:  # noqa: ARG002
+        """Return what epochs are judged by where the networks are no classifiers; None: they are."""
+        return None
+
+    def keep(self, variant: Variant, network: nn.Module, path: Path) -> None:  # noqa: B027
+        """Write to `path` what is to stay of the networks of the first seed, called for each variant in order."""
 
     def draw(self, rows: Sequence[Row], path: Path) -> None:
         """Write the picture that `picture` tells of to `path`, an SVG file; `rows` are those of a data set's runs."""

@@ -14,7 +14,7 @@ from pipelines.data import PrepareConfig, PreparedData
 from pipelines.evaluation import EvaluateConfig
 from pipelines.experiments.study.config import StudyConfig, StudyDataConfig
 from pipelines.models import DenseNetConfig, build_model_for, spec_of
-from pipelines.training import Objective
+from pipelines.training import Judge, Objective
 from pipelines.training.sections import TrainingJob, shared_sections
 
 DATA = Path("data/study")
@@ -40,6 +40,10 @@ class Training(TrainingJob):
 
     def objective(self, data: PreparedData) -> Objective | None:  # noqa: ARG002 - for runs that have one
         """Return what the steps minimise; None: the mean cross-entropy."""
+        return None
+
+    def judge(self, data: PreparedData) -> Judge | None:  # noqa: ARG002 - for networks that are no classifiers
+        """Return what epochs are judged by; None: cross-entropy and accuracy."""
         return None
 
     def key(self, model: nn.Module, data: PreparedData) -> str:

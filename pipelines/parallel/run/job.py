@@ -13,7 +13,7 @@ from pipelines.data import PreparedData, load_prepared
 from pipelines.errors import UserError
 from pipelines.parallel.config import DistributedConfig
 from pipelines.tracking import TrackingConfig
-from pipelines.training import Objective, start_model
+from pipelines.training import Judge, Objective, start_model
 from pipelines.training.config import RecipeConfig
 from pipelines.training.sections import TrainingJob, linear_rate, shared_sections
 
@@ -86,6 +86,10 @@ class Job(TrainingJob):
 
     def objective(self, data: PreparedData) -> Objective | None:  # noqa: ARG002 - for jobs that have one
         """Return what the steps minimise; None: the mean cross-entropy."""
+        return None
+
+    def judge(self, data: PreparedData) -> Judge | None:  # noqa: ARG002 - for networks that are no classifiers
+        """Return what epochs are judged by; None: cross-entropy and accuracy."""
         return None
 
     def check_batch_size(self, num_samples: int, num_workers: int) -> None:

@@ -1,5 +1,6 @@
 """The row of a distributed run: what it was, what its steps cost, what it learnt, where it ran."""
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +57,9 @@ def result_row(worker: "Worker", identical: bool) -> dict[str, Any]:
         "num_parameters": worker.num_parameters,
         "train_seconds": float(sum(row["seconds"] for row in worker.history)),
         "train_loss": worker.history[-1]["train_loss"],
-        "validation_accuracy": worker.history[-1]["validation_accuracy"],
+        "validation_accuracy": _known(worker.history[-1]["validation_accuracy"]),
         "test_loss": test_loss,
-        "test_accuracy": test_accuracy,
+        "test_accuracy": _known(test_accuracy),
         "replicas_identical": identical,
         "seed": worker.recipe.seed,
         "data": worker.data.name,
@@ -79,3 +80,8 @@ def _frozen_fields(worker: "Worker") -> dict[str, Any]:
     if before := worker.bytes[worker.job.distributed.warmup_steps : first_release]:
         row["frozen_wire_bytes_per_step"] = float(np.median([handed for handed, _ in before]))
     return row
+
+
+def _known(accuracy: float) -> float | None:
+    """Return an accuracy, None for that of a network that is no classifier: JSON knows no nan."""
+    return None if math.isnan(accuracy) else accuracy

@@ -30,9 +30,8 @@ from pipelines.training import (
     DivergedError,
     StepFacts,
     build_optimizer,
-    loss_and_accuracy,
+    loss_and_score,
     plan_freezing,
-    predict_logits,
     settle_statistics,
     train_epoch,
     training_mode,
@@ -61,7 +60,7 @@ class Worker:
         job.check_batch_size(len(self.data.train), self.num_workers)
         self.recipe = job.recipe_for(self.num_workers)
         self.model = job.build_model(self.data).to(self.device)
-        self.objective = job.objective(self.data)
+        self.objective, self.judge = job.objective(self.data), job.judge(self.data)
         hvd.broadcast_parameters(self.model.state_dict(), root_rank=0)
         self.num_parameters = count_parameters(self.model)
         self.freezing = plan_freezing(self.model, self.recipe)
@@ -213,9 +212,10 @@ class Worker:
         return loss
 
     def evaluate(self, split: Split) -> tuple[float, float]:
-        """Return loss and accuracy of this rank's model on a split of the data."""
-        logits = predict_logits(self.model, split, self.data, batch_size=512, device=self.device)
-        return loss_and_accuracy(logits, split.labels)
+        """Return loss and accuracy of this rank's model on a split of the data; nan where it is no classifier."""
+        return loss_and_score(
+            self.model, split, self.data, batch_size=512, device=self.device, judge=self.judge
+        )
 
 
 def run_worker(job: Job) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.config import load_yaml
-from pipelines.experiments.related.config import DATA_SETS
+from pipelines.experiments.related.config import ALL_SETS, DATA_SETS
 from pipelines.results import EXPERIMENTS
 from pipelines.training.sections import SharedSections
 from tools.dependencies import PIPELINES, stage_module, with_dependencies
@@ -26,7 +26,7 @@ CURVES = [f"convergence.{key}" for key in ("epochs", "global_batch_size", "model
 OTHERS = ["prepare.*", "study.DATA.*_limit", "study.DATA.image_size"]
 CORRUPTIONS = "study.DATA.corruptions"
 TUNING = ["study.DATA.learning_rates", "study.DATA.tuning_epochs"]
-RELATED = {data: [other for other in DATA_SETS if other != data] for data in DATA_SETS}
+RELATED = {data: [other for other in ALL_SETS if other != data] for data in DATA_SETS}
 UNUSED: dict[str, list[str]] = {
     # Where a run is logged does not change its results.
     **{stage: ["tracking.*"] for stage in ("prepare", "train", "evaluate", "report")},
@@ -72,7 +72,7 @@ UNUSED: dict[str, list[str]] = {
             "related.*.tuning_epochs",
             "related.*.augment.*",
         ),
-        *("related.[!dfc]*", "related.compressed"),
+        *("related.[!dfcp]*", "related.compressed", "related.codecs.*"),
     ],
     **{
         f"related:{data}": [
@@ -81,9 +81,11 @@ UNUSED: dict[str, list[str]] = {
             "prepare.*",  # what it changes is in the prepared data; the images of a source follow from the same values
             "related.*.source",
             *(f"related.{one}.*" for one in others),
+            "related.codecs.*",
         ]
         for data, others in RELATED.items()
     },
+    "related:codec": ["related.*_limit", "related.*.image_size", "related.systems.*"],
     "related:summarise": ["related.[!s]*", "related.seeds"],
     "study:summarise": ["recipe.[!m]*", "recipe.m[eo]*"],  # the milestones are drawn
 }

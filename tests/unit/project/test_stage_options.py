@@ -39,5 +39,6 @@ def test_unknown_options_end_with_status_2_and_the_usage(
         with pytest.raises(SystemExit) as caught:
             module.main()
         assert caught.value.code == 2
-        assert capsys.readouterr().err.startswith(f"usage: python -m stages.{stage}")
+        name = stage.removesuffix(".__main__")
+        assert capsys.readouterr().err.startswith(f"usage: python -m stages.{name}")
     assert not list(tmp_path.iterdir())

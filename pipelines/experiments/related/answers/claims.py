@@ -34,7 +34,8 @@ def claim_rows(system: System, data: str, rows: Sequence[Row]) -> list[Row]:
 def comparison_row(pair: Comparison, rows: Sequence[Row]) -> Row:
     """Test one comparison; difference, its bounds and margin are in units of the field."""
     first = by_seed(rows, pair.first, pair.key)
-    second = by_seed(rows, pair.second, pair.second_key or pair.key)
+    second_key = pair.second_key or pair.key
+    second = dict.fromkeys(first, 0.0) if pair.second is None else by_seed(rows, pair.second, second_key)
     name = (
         f"{pair.first} over {pair.second}"
         if (pair.key, pair.second_key) == ("test_accuracy", None)
@@ -51,9 +52,10 @@ def comparison_row(pair: Comparison, rows: Sequence[Row]) -> Row:
 
 
 def _described(pair: Comparison) -> str:
+    against = "" if pair.second is None else f" over {pair.second}"
     if pair.second_key is not None:
-        return f"{pair.first}: {_words(pair.key)} over {pair.second}: {_words(pair.second_key)}"
-    return f"{pair.first} over {pair.second}: {_words(pair.key)}"
+        return f"{pair.first}: {_words(pair.key)}{against}: {_words(pair.second_key)}"
+    return f"{pair.first}{against}: {_words(pair.key)}"
 
 
 def _words(key: str) -> str:

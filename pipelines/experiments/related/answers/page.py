@@ -16,9 +16,7 @@ TITLE = "gqbench: further systems of the literature"
 FROM_ABSTRACT = "Built after the description in the abstract: the text could not be had (docs/decisions.md)."
 
 
-def write_page(
-    systems: Sequence[System], rows: Sequence[Row], data_sets: Sequence[str], folder: Path
-) -> None:
+def write_page(systems: Sequence[System], rows: Sequence[Row], folder: Path) -> None:
     """Write related.md in `folder`, with links to the figures there."""
     parts = [
         f"# {TITLE}",
@@ -31,15 +29,15 @@ def write_page(
     ]
     for system in systems:
         mine = [row for row in rows if row["system"] == system.name]
-        parts += system_parts(system, mine, data_sets, folder)
+        parts += system_parts(system, mine, folder)
     (folder / "related.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def system_parts(system: System, rows: Sequence[Row], data_sets: Sequence[str], folder: Path) -> list[str]:
+def system_parts(system: System, rows: Sequence[Row], folder: Path) -> list[str]:
     """Return the paragraphs about one system; `rows` are its own."""
     parts = [f"## {system.name}", f"{system.source}. Claim: {system.claim}"]
     parts += [FROM_ABSTRACT] if system.from_abstract else []
-    for data in data_sets:
+    for data in system.data_sets:
         here = [row for row in rows if row["data"] == data]
         parts.append(f"### {system.name}: {data}")
         if not here:

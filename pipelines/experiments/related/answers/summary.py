@@ -8,7 +8,6 @@ from pipelines.experiments.related.answers.figures import draw_bytes
 from pipelines.experiments.related.answers.page import own_picture, write_page
 from pipelines.experiments.related.answers.searches import draw_searches
 from pipelines.experiments.related.answers.tables import variant_rows
-from pipelines.experiments.related.config import DATA_SETS
 from pipelines.experiments.related.system import System
 from pipelines.results import Row, read_json, write_json
 
@@ -24,7 +23,7 @@ def summarise(systems: Sequence[System], results: Path) -> None:
         path.unlink()
     rows: list[Row] = []
     for system in systems:
-        for data in DATA_SETS:
+        for data in system.data_sets:
             path = folder / "runs" / f"{system.name}-{data}.json"
             if not path.exists():
                 continue
@@ -33,8 +32,10 @@ def summarise(systems: Sequence[System], results: Path) -> None:
             rows += [*found, *variants, *claim_rows(system, data, found)]
             if any(row["test_accuracy_mean"] is not None for row in variants):
                 draw_bytes(variants, folder / f"{system.name}-{data}.svg")
-                if system.picture is not None:
-                    system.draw(found, folder / own_picture(system, data))
+            if system.picture is not None and any(
+                row[f"{system.score}_mean"] is not None for row in variants
+            ):
+                system.draw(found, folder / own_picture(system, data))
             draw_searches(system, found, folder / f"{system.name}-{data}")
     write_json(folder / "related.json", rows)
-    write_page(systems, rows, DATA_SETS, folder)
+    write_page(systems, rows, folder)

@@ -5,7 +5,9 @@ from collections.abc import Collection
 
 from torch import nn
 
-from pipelines.evaluation.evaluate import evaluate_model
+from pipelines.data import PreparedData, ordered_batches
+from pipelines.evaluation.evaluate import evaluate_model, resolve_device
+from pipelines.evaluation.latency import measure_latency
 from pipelines.evaluation.runs import BEST, TrainedRun
 from pipelines.experiments.related.job import RelatedJob
 from pipelines.experiments.related.runs.trials import Trial
@@ -15,7 +17,7 @@ from pipelines.experiments.study.runs.worker import load_once
 from pipelines.models import count_multiply_adds, count_parameters
 from pipelines.parallel.strategies import build_strategy
 from pipelines.results import Row
-from pipelines.training import load_checkpoint, plan_freezing, predict_logits
+from pipelines.training import Judge, load_checkpoint, plan_freezing, predict_logits
 
 WORKERS = 2
 
@@ -42,29 +44,13 @@ def measure(job: RelatedJob, trial: Trial) -> Row:
     trained = training.restore(folder)
     network = training.finished(copy.deepcopy(trained))
     frozen = plan_freezing(trained, training.recipe).frozen_in(training.recipe.epochs - 1)
-    run = TrainedRun(
-        name=variant.name,
-        model=variant.model,
-        seed=training.recipe.seed,
-        checkpoint=load_checkpoint(folder / BEST),
-        summary=trial.trained.summary,
-        history=trial.trained.history,
-    )
-    evaluated = evaluate_model(network, run, data, job.evaluate)
-    device = next(network.parameters()).device
-    shape = (data.num_channels, data.image_size, data.image_size)
-    row |= tested_fields(evaluated)
-    row |= {
-        "num_parameters": count_parameters(network),
-        "num_multiply_adds": count_multiply_adds(network, shape),
-        "inference_latency_seconds_median": evaluated.row["inference_latency_seconds_median"],
-        "inference_images_per_second": evaluated.row["inference_images_per_second"],
-        "best_validation_accuracy": trial.trained.summary["best_validation_accuracy"],
-        **gradient_bytes(job, trained, frozen),
-    }
+    row |= gradient_bytes(job, trained, frozen)
     row["num_trained_parameters"] -= sum(trained.get_parameter(name).numel() for name in frozen)
+    row["best_validation_accuracy"] = trial.trained.summary["best_validation_accuracy"]
+    judge = training.judge(data)
+    row |= _classified(job, trial, network, data) if judge is None else _judged(job, judge, network, data)
     if variant.finish is not None:
-        size = job.evaluate.batch_size
+        device, size = next(network.parameters()).device, job.evaluate.batch_size
         before, after = (
             predict_logits(one.to(device), data.test, data, batch_size=size, device=device)
             for one in (trained, network)
@@ -73,7 +59,54 @@ def measure(job: RelatedJob, trial: Trial) -> Row:
     extra = job.system.extra(variant, trained.cpu(), copy.deepcopy(network).cpu(), training.context(data))
     if clash := row.keys() & extra.keys():
         raise ValueError(f"{job.system.name}: the measures {sorted(clash)} are those of every row")
+    if training.recipe.seed == job.shared.seeds[0]:
+        job.system.keep(variant, network, job.kept_file)
     return row | extra
+
+
+def _classified(job: RelatedJob, trial: Trial, network: nn.Module, data: PreparedData) -> Row:
+    """Return the scores, the size and the speed of a classifier; moves it to the device of the evaluation."""
+    training = trial.training
+    run = TrainedRun(
+        name=training.variant,
+        model=training.model,
+        seed=training.recipe.seed,
+        checkpoint=load_checkpoint(trial.trained.folder / BEST),
+        summary=trial.trained.summary,
+        history=trial.trained.history,
+    )
+    evaluated = evaluate_model(network, run, data, job.evaluate)
+    row = tested_fields(evaluated)
+    for key in ("inference_latency_seconds_median", "inference_images_per_second"):
+        row[key] = evaluated.row[key]
+    return row | _size(network, data)
+
+
+def _judged(job: RelatedJob, judge: Judge, network: nn.Module, data: PreparedData) -> Row:
+    """Return the test loss, the size and the speed of a network that is no classifier; moves it likewise."""
+    config = job.evaluate
+    device = resolve_device(config.device)
+    network.to(device)
+    images, _ = next(iter(ordered_batches(data.test, data, 1, device)))
+    latency = measure_latency(
+        network, images, num_warmup=config.latency_warmup, num_repeats=config.latency_repeats
+    )
+    loss = judge(network, data.test, data, batch_size=config.batch_size, device=device)
+    return {
+        **tested_fields(None),
+        "test_loss": loss,
+        "num_test": len(data.test),
+        "inference_latency_seconds_median": latency.median_seconds,
+        **_size(network, data),
+    }
+
+
+def _size(network: nn.Module, data: PreparedData) -> Row:
+    shape = (data.num_channels, data.image_size, data.image_size)
+    return {
+        "num_parameters": count_parameters(network),
+        "num_multiply_adds": count_multiply_adds(network, shape),
+    }
 
 
 def gradient_bytes(job: RelatedJob, network: nn.Module, frozen: Collection[str] = ()) -> Row:

@@ -21,10 +21,10 @@ def run(job: RelatedJob, program: Sequence[str]) -> list[Row]:
     """Be a worker of `job` where horovodrun has started this process; else do all, and return the rows.
 
     `program` is a worker's command line, as arguments of Python. Writes `job.result_file`: a row a tried rate
-    (experiment `tuning`, without test figures), one a variant and seed (`run`), one a variant that could not be
-    trained (`missing`) and one a generation of a search (`search`). The best network of each variant with a search
-    goes to `found_folder(job)`. An interrupted call goes on from what stands in `job.checkpoints`, which is removed at
-    the end.
+    (experiment `tuning`, without test figures), one a variant and seed (`run`), those of its curve where it has one
+    (`curve`), one a variant that could not be trained (`missing`) and one a generation of a search (`search`). The best
+    network of each variant with a search goes to `found_folder(job)`. An interrupted call goes on from what stands in
+    `job.checkpoints`, which is removed at the end.
     """
     if horovodrun.is_worker():
         run_workers(job)
@@ -33,7 +33,10 @@ def run(job: RelatedJob, program: Sequence[str]) -> list[Row]:
     on_workers = train_on_workers(job, trials, program)
     rows = _tuning_rows(job, trials)
     for key, trial in tqdm(trials.repeated.items(), desc=f"{job.name}: measures", disable=None):
-        rows.append(measure(job, trial) | on_workers.get(key, {}) | found_fields(trials.found.get(key)))
+        row = measure(job, trial) | on_workers.get(key, {}) | found_fields(trials.found.get(key))
+        curve = row.pop("curve", [])
+        own = {"system": job.system.name, "data": job.data, "variant": key[0], "seed": key[1]}
+        rows += [row, *({"experiment": "curve"} | own | point for point in curve)]
     rows += [
         {
             "experiment": "missing",

@@ -25,7 +25,7 @@ from pipelines.parallel.run import horovodrun
 from pipelines.parallel.strategies import build_strategy
 from pipelines.results import Row, read_json, write_json
 from pipelines.tracking import TrackingConfig
-from pipelines.training import Objective
+from pipelines.training import Judge, Objective
 
 WARMUP_STEPS = 2
 UNTRACED = {"trace_batch_size": 1, "trace_warmup_steps": 0, "trace_steps": 1}
@@ -39,6 +39,7 @@ WAITS = {
 """As in the section `distributed`, which is no parameter of this pipeline."""
 KEPT = {
     "test_accuracy": "workers_test_accuracy",
+    "test_loss": "workers_test_loss",
     "wire_bytes_per_step": "workers_bytes_per_step",
     "train_seconds": "workers_train_seconds",
     "step_seconds_median": "workers_step_seconds_median",
@@ -90,6 +91,10 @@ class VariantJob(Job):
     def objective(self, data: PreparedData) -> Objective | None:
         """Return what the steps minimise."""
         return self.training.objective(data)
+
+    def judge(self, data: PreparedData) -> Judge | None:
+        """Return what epochs are judged by."""
+        return self.training.judge(data)
 
     def fingerprint(self, method_entry: dict[str, Any], data_checksum: str, num_workers: int) -> str:
         """Return a digest of all that a resumed run must share with the interrupted one."""

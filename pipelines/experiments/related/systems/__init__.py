@@ -21,15 +21,17 @@ for _module in iter_modules(__path__):
 
 
 def build_system(config: RelatedConfig, name: str) -> System:
-    """Build the system `name` from its entry in `related.systems`.
+    """Build the system `name` from its entry in `related.systems` or `related.codecs`.
 
     Raises UserError in one line on an unknown system or option.
     """
-    if name not in config.systems:
-        known = ", ".join(map(show_key, config.systems))
+    section = "codecs" if name in config.codecs else "systems"
+    entries = {**config.systems, **config.codecs}
+    if name not in entries:
+        known = ", ".join(map(show_key, entries))
         raise UserError(f"related.systems: {show_key(name)} is no key of it; keys: {known}")
     system = SYSTEMS[name]
-    built = system(name, from_mapping(system.Options, config.systems[name], f"related.systems.{name}"))
+    built = system(name, from_mapping(system.Options, entries[name], f"related.{section}.{name}"))
     check_variants(built)
     return built
 
@@ -44,7 +46,7 @@ def load_system(config: RelatedConfig, name: str, params: Path) -> System:
 
 def load_systems(config: RelatedConfig, params: Path) -> list[System]:
     """Build every system of the section, from the file `params`."""
-    return [load_system(config, name, params) for name in config.systems]
+    return [load_system(config, name, params) for name in (*config.systems, *config.codecs)]
 
 
 def check_variants(system: System) -> None:
@@ -61,7 +63,7 @@ def check_variants(system: System) -> None:
             raise ValueError(f"{system.name}: {one.name} searches; it comes after none and has no transform")
         seen.add(one.name)
     for pair in system.comparisons():
-        if not {pair.first, pair.second} <= seen:
+        if not {pair.first, pair.second} - {None} <= seen:
             raise ValueError(
                 f"{system.name}: {pair.first} or {pair.second} is no variant that can be compared"
             )

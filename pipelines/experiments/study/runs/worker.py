@@ -68,6 +68,7 @@ def _train(training: Training, model: nn.Module, data: PreparedData, folder: Pat
             tracker=NullTracker(),
             description=training.model,
             objective=training.objective(data),
+            judge=training.judge(data),
         )
     except DivergedError as error:
         history = _finished_epochs(folder)

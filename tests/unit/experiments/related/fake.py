@@ -46,7 +46,9 @@ CONFIG = RelatedConfig(
     digits=SET,
     fashion_mnist=SET,
     cifar10=SET,
+    photographs=SET,
     systems={"fake": {}},
+    codecs={"none": {}},
 )
 
 
@@ -147,6 +149,7 @@ def make_job(folder: Path) -> RelatedJob:
         data_folder=folder / "data",
         checkpoints=folder / "checkpoints",
         result_file=folder / "results" / "runs" / "fake-digits.json",
+        kept_file=folder / "kept.pt",
     )
 
 

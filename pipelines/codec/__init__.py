@@ -1,0 +1,1 @@
+"""A recurrent image codec with stop codes: network, masks, stream, files, quality."""
