@@ -10,13 +10,14 @@ from torch.nn import functional
 
 from pipelines.config import load_section, load_yaml
 from pipelines.config.loader import from_mapping
-from pipelines.data import PreparedData, training_batches
+from pipelines.data import PrepareConfig, PreparedData, training_batches
 from pipelines.data.preparation import channel_statistics, with_transform
 from pipelines.data.prepared import Split, checksum_of
 from pipelines.errors import UserError
 from pipelines.evaluation.entropy import intensity_entropy
 from pipelines.experiments.related import RelatedConfig
 from pipelines.experiments.related.gradients import least_agreement, ready_position
+from pipelines.experiments.related.job import prepare_config
 from pipelines.experiments.related.system import Context, Role, System
 from pipelines.experiments.related.systems import SYSTEMS, build_system
 from pipelines.experiments.related.systems.dacnn import Dacnn
@@ -424,3 +425,15 @@ def test_every_search_of_a_system_has_the_same_budget_and_the_space_that_its_mod
             continue
         names = next(variant.search.propose(np.random.default_rng(SEED)))
         assert {one.split("_")[0] for one in names} == {variant.model.split("_")[0]}
+
+
+def test_a_data_set_is_prepared_from_its_source() -> None:
+    prepare = load_section(PrepareConfig, "prepare", ROOT / "params.yaml")
+    varied = dataclasses.replace(CONFIG, digits=dataclasses.replace(CONFIG.digits, source="digits_rotated"))
+    assert prepare_config(prepare, CONFIG, "digits").name == "digits"
+    assert prepare_config(prepare, varied, "digits").name == "digits_rotated"
+    wrong = dataclasses.replace(CONFIG, digits=dataclasses.replace(CONFIG.digits, source="mnist"))
+    with pytest.raises(
+        UserError, match=r"related.digits.source: 'mnist' is not allowed; allowed: null, .*convex"
+    ):
+        prepare_config(prepare, wrong, "digits")
