@@ -57,7 +57,7 @@ class Worker:
         self.recipe = job.recipe_for(self.num_workers)
         self.model = job.build_model(self.data).to(self.device)
         self.objective = job.objective(self.data)
-        hvd.broadcast_parameters(self.model.state_dict(), root_rank=0)
+        hvd.broadcast_parameters(_sendable(self.model.state_dict()), root_rank=0)
         self.batches = training_batches(
             self.data,
             config.batch_size,
@@ -168,6 +168,11 @@ class Worker:
         """Return loss and accuracy of this rank's model on a split of the data."""
         logits = predict_logits(self.model, split, self.data, batch_size=512, device=self.device)
         return loss_and_accuracy(logits, split.labels)
+
+
+def _sendable(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return views of the tensors that Horovod can broadcast in place: it has no bool."""
+    return {name: one.view(torch.uint8) if one.dtype is torch.bool else one for name, one in state.items()}
 
 
 def run_worker(job: Job) -> None:
