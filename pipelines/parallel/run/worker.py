@@ -61,7 +61,7 @@ class Worker:
         self.recipe = job.recipe_for(self.num_workers)
         self.model = job.build_model(self.data).to(self.device)
         self.objective, self.judge = job.objective(self.data), job.judge(self.data)
-        hvd.broadcast_parameters(self.model.state_dict(), root_rank=0)
+        hvd.broadcast_parameters(_sendable(self.model.state_dict()), root_rank=0)
         self.num_parameters = count_parameters(self.model)
         self.freezing = plan_freezing(self.model, self.recipe)
         self.batches = training_batches(
@@ -216,6 +216,11 @@ class Worker:
         return loss_and_score(
             self.model, split, self.data, batch_size=512, device=self.device, judge=self.judge
         )
+
+
+def _sendable(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return views of the tensors that Horovod can broadcast in place: it has no bool."""
+    return {name: one.view(torch.uint8) if one.dtype is torch.bool else one for name, one in state.items()}
 
 
 def run_worker(job: Job) -> None:
