@@ -85,7 +85,10 @@ UNUSED: dict[str, list[str]] = {
         ]
         for data, others in RELATED.items()
     },
-    "related:codec": ["related.*_limit", "related.*.image_size", "related.systems.*"],
+    "related:codec": [
+        *("related.*_limit", "related.*.image_size", "related.*.source", "related.systems.*"),
+        "prepare.*",  # what it changes is in the prepared data
+    ],
     "related:summarise": ["related.[!s]*", "related.seeds"],
     "study:summarise": ["recipe.[!m]*", "recipe.m[eo]*"],  # the milestones are drawn
 }

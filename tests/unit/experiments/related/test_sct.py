@@ -157,12 +157,12 @@ def test_answers_table_page_and_picture(job: RelatedJob, rows: list[Row], tmp_pa
     for row in variants:
         assert row["bits_per_pixel_low"] <= row["bits_per_pixel_mean"] <= row["bits_per_pixel_high"]
         assert row["num_seeds"] == 3
-    job.system.draw(rows, tmp_path / "sct-photographs.svg")
-    assert "no_stops, stopped, after zlib" in (tmp_path / "sct-photographs.svg").read_text()
+    job.system.draw(rows, tmp_path / "sct-photographs-own.svg")
+    assert "no_stops, stopped, after zlib" in (tmp_path / "sct-photographs-own.svg").read_text()
     page = "\n".join(system_parts(job.system, [*rows, *variants, claim, *tests], tmp_path))
     assert "bits a pixel before zlib" in page
     assert "test accuracy" not in page
-    assert "quality against bits a pixel](sct-photographs.svg)" in page
+    assert "quality against bits a pixel](sct-photographs-own.svg)" in page
     assert "cifar10: not run" in page
 
 
