@@ -74,7 +74,7 @@ class SctOptions:
         number(self, "rates", "pass_rates", above=0.0, most=MOST_RATE)
         different(self, "rates", "pass_rates", least=1)
         number(self, "random_share", above=0.0, below=1.0)
-        number(self, "added_weight", least=0.0)
+        number(self, "added_weight", least=0.0, most=1000.0)
         for key in ("trained_qualities", "qualities", "compared_psnr"):
             number(self, key, least=LEAST_QUALITY, most=MOST_QUALITY)
         different(self, "qualities", least=2)
