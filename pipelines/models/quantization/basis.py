@@ -52,7 +52,7 @@ def fit_basis(counts_rl: Tensor, sums_rl: Tensor, bits: int, *, signed: bool) ->
     squares = squares + ridge[:, None, None] * torch.eye(bits, dtype=torch.float64, device=squares.device)
     products = torch.einsum("lb,rl->rb", codes_lb, sums_rl.double())
     basis_rb: Tensor = torch.linalg.solve(squares, products)
-    return basis_rb.to(sums_rl.dtype)
+    return basis_rb.to(sums_rl.dtype).contiguous()
 
 
 def code_sums(values_rn: Tensor, numbers_rn: Tensor, bits: int) -> tuple[Tensor, Tensor]:

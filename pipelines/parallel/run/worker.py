@@ -57,7 +57,7 @@ class Worker:
         self.recipe = job.recipe_for(self.num_workers)
         self.model = job.build_model(self.data).to(self.device)
         self.objective = job.objective(self.data)
-        hvd.broadcast_parameters(_sendable(self.model.state_dict()), root_rank=0)
+        _broadcast(self.model.state_dict())
         self.batches = training_batches(
             self.data,
             config.batch_size,
@@ -170,9 +170,13 @@ class Worker:
         return loss_and_accuracy(logits, split.labels)
 
 
-def _sendable(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return views of the tensors that Horovod can broadcast in place: it has no bool."""
-    return {name: one.view(torch.uint8) if one.dtype is torch.bool else one for name, one in state.items()}
+def _broadcast(state: dict[str, torch.Tensor]) -> None:
+    """Give all workers the tensors of rank 0, in place; Horovod takes no bool and nothing that is not contiguous."""
+    sent = {name: (one.view(torch.uint8) if one.dtype is torch.bool else one) for name, one in state.items()}
+    sent = {name: one.detach().contiguous() for name, one in sent.items()}
+    hvd.broadcast_parameters(sent, root_rank=0)
+    for name, one in state.items():
+        one.detach().copy_(sent[name])
 
 
 def run_worker(job: Job) -> None:
