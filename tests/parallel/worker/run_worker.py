@@ -25,7 +25,7 @@ from pipelines.parallel.metering.step_times import as_array
 from pipelines.parallel.run import agreement, checkpoint
 from pipelines.parallel.run.replicas import parameter_digest, replicas_identical
 from pipelines.parallel.run.traces import write_traces
-from pipelines.parallel.run.worker import Worker, result_row
+from pipelines.parallel.run.worker import Worker, _broadcast, result_row
 from pipelines.parallel.strategies import build_strategy
 from pipelines.parallel.traces.trace import Trace
 from pipelines.tracking import NullTracker, TrackingConfig
@@ -260,6 +260,17 @@ def check_finish(job: Job) -> None:
     assert [path.name for path in job.checkpoint_folder.iterdir()] == ["model.pt"]
 
 
+def check_broadcast() -> None:
+    """Buffers of bool, and tensors whose order in memory is another one, are those of rank 0."""
+    rank = hvd.rank()
+    rows = torch.arange(6).view(2, 3).float()
+    state = {"started": torch.tensor(rank == 0), "basis": (rows - 10 * rank).T, "weight": rows + rank}
+    _broadcast(state)
+    assert bool(state["started"])
+    assert torch.equal(state["basis"], rows.T)
+    assert torch.equal(state["weight"], rows)
+
+
 def check_traces(params: Path) -> None:
     """Rank 0 alone records what the run's steps and its codec cost; the other does nothing and waits for nothing."""
     for method in ("gq8_bucketed", "topk"):
@@ -291,6 +302,7 @@ def main() -> None:
     if hvd.rank() == 0:
         prepare(load_section(PrepareConfig, "prepare", params), Path("prepared"), Path("samples.png"))
     hvd.barrier()
+    check_broadcast()
     for method in ("sdp", "sdp_fp16", "gq8", "gq4"):
         check_method(make_job(method, params))
     check_interval(params)
