@@ -92,4 +92,13 @@ SUBJECTS = (
         chosen={"experiment": "comparison_summary"},
         numbers=(Number(key="test_accuracy_mean", heading="test accuracy", format=percent, ratio=False),),
     ),
+    Subject(
+        file="related/related.json",
+        keys=("system", "data", "variant"),
+        chosen={"experiment": "variant"},
+        numbers=(
+            Number(key="test_accuracy_mean", heading="test accuracy", format=percent, ratio=False),
+            Number(key="compressed_bytes_per_step_mean", heading="bytes a step, GQ", format=count),
+        ),
+    ),
 )

@@ -29,6 +29,7 @@ TABLES: dict[str, Callable[[], str]] = {
         tables.comparison_digits,
         tables.comparison_cifar10,
         tables.ablation,
+        tables.related,
     )
 }
 

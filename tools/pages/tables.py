@@ -3,6 +3,7 @@
 from typing import Any
 
 from pipelines.experiments.study.answers.tables import ABLATION, COMPARISON, shown_ablation, shown_comparison
+from pipelines.report.related import ANSWERS, RULE, answer_rows
 from pipelines.tables import Column, count, make_table, markdown, percent, seconds, times
 from tools.headline import LINKS, MODELS
 from tools.pages.rows import ENDS, Rows, commits, interval, rows_of, signed, table
@@ -187,3 +188,10 @@ def comparison_cifar10() -> str:
 def ablation() -> str:
     """Return what each change of DenseNet-100 does."""
     return markdown(make_table(shown_ablation(of_study("ablation_summary", "digits")), ABLATION))
+
+
+def related() -> str:
+    """Return the answers of the further systems."""
+    rows = rows_of("related/related.json")
+    made = commits([row for row in rows if "commit" in row])
+    return f"{markdown(make_table(answer_rows(rows), ANSWERS))}\n\n{RULE} Commits {made}."
