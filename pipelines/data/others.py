@@ -32,7 +32,8 @@ def in_shape_of(data: PreparedData, name: str, prepare: PrepareConfig, num_image
     """Return `num_images` images of the set `name`, validation included, with the channels and the side of `data`.
 
     Colours become luma, grey images three equal channels. The result is prepared as `data` would be, with statistics
-    and a checksum of its own; its test part is as large as that of `data` or smaller. UserError where it is not here.
+    and a checksum of its own, without transform and label noise; its test part is as large as that of `data` or smaller.
+    UserError where it is not here.
     """
     config = replace(
         prepare,
@@ -43,6 +44,7 @@ def in_shape_of(data: PreparedData, name: str, prepare: PrepareConfig, num_image
         test_limit=len(data.test),
         image_size=data.image_size,
         transform=None,
+        label_noise=None,
     )
     other, _ = assemble(config)
     return with_images(other, lambda images: with_channels(images, data.num_channels))

@@ -10,6 +10,7 @@ from torch import nn
 
 from pipelines.config import load_section
 from pipelines.data import AugmentConfig, PrepareConfig, PreparedData
+from pipelines.data.config import LabelNoiseConfig
 from pipelines.data.others import with_channels
 from pipelines.data.preparation import channel_statistics, prepare
 from pipelines.errors import UserError
@@ -105,6 +106,9 @@ def test_the_source_sees_cifar_in_the_shape_of_the_target(
     wanted = np.rint(other.train.labels.numpy() * (0.299 * 20 + 0.587 * 10 + 0.114 * 5))
     assert np.array_equal(other.train.images[:, 0, 3, 3].numpy(), wanted)
     assert (other.mean, other.std) == channel_statistics(other.train.images)
+    # The wrong labels that the main pipeline may ask for are not in it.
+    noisy = dataclasses.replace(with_root, label_noise=LabelNoiseConfig(kind="pair", percent=45))
+    assert torch.equal(system.other_images(target, noisy).train.labels, other.train.labels)
     # On CIFAR-10 itself the source is another set.
     assert system.other_images(dataclasses.replace(target, name="cifar10"), with_root).class_names == (
         "a",
