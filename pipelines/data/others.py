@@ -32,8 +32,8 @@ def in_shape_of(data: PreparedData, name: str, prepare: PrepareConfig, num_image
     """Return `num_images` images of the set `name`, validation included, with the channels and the side of `data`.
 
     Colours become luma, grey images three equal channels. The result is prepared as `data` would be, with statistics
-    and a checksum of its own, without transform and label noise; its test part is as large as that of `data` or smaller.
-    UserError where it is not here.
+    and a checksum of its own, without transform and label noise; its test part is as large as that of `data` or
+    smaller. UserError where it is not here.
     """
     config = replace(
         prepare,

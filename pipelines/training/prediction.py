@@ -40,14 +40,14 @@ def loss_and_score(
 
 
 def predict_logits(
-    model: nn.Module, split: Split, data: PreparedData, *, batch_size: int, device: torch.device
+    model: nn.Module, split: Split, data: PreparedData, *, batch_size: int, device: torch.device | None = None
 ) -> Tensor:
     """Return the logits float32 [n, classes], on the CPU, of all images of `split` in their order.
 
-    `model` must lie on `device`; it is put into evaluation mode for the pass, and back afterwards (`training_mode`).
-    An autocast context of the caller applies.
+    `model` must lie on `device`, None: wherever it lies; it is put into evaluation mode for the pass, and back
+    afterwards (`training_mode`). An autocast context of the caller applies.
     """
-    batches = ordered_batches(split, data, batch_size, device)
+    batches = ordered_batches(split, data, batch_size, device or next(model.parameters()).device)
     was_training = model.training
     model.eval()
     try:
@@ -59,7 +59,7 @@ def predict_logits(
 
 
 def predict_features(
-    model: nn.Module, split: Split, data: PreparedData, *, batch_size: int, device: torch.device
+    model: nn.Module, split: Split, data: PreparedData, *, batch_size: int
 ) -> tuple[Tensor, Tensor]:
     """Return the penultimate features float32 [n, d] of all images of `split`, and their logits as `predict_logits`.
 
@@ -75,7 +75,7 @@ def predict_features(
 
     handle = linear[-1].register_forward_pre_hook(note)
     try:
-        logits = predict_logits(model, split, data, batch_size=batch_size, device=device)
+        logits = predict_logits(model, split, data, batch_size=batch_size)
     finally:
         handle.remove()
     return torch.cat(read), logits

@@ -34,8 +34,7 @@ def held_out(members: Members, data: PreparedData, folds: Labels) -> tuple[Float
     """
     predictions, features = [], []
     for member in members.members:
-        device = next(member.parameters()).device
-        read, logits = predict_features(member, data.train, data, batch_size=BATCH_SIZE, device=device)
+        read, logits = predict_features(member, data.train, data, batch_size=BATCH_SIZE)
         predictions.append(logits.double().softmax(1).numpy())
         features.append(read.double().numpy())
     places = np.arange(len(folds))

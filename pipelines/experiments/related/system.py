@@ -21,6 +21,9 @@ from pipelines.search import Search
 from pipelines.tables import Column
 from pipelines.training import Judge, Objective
 
+MOST_FACTOR = 100.0
+"""Of the epochs of a data set, where a system's options have `Variant.epochs`."""
+
 
 class Role(StrEnum):
     """What a variant is there for."""
@@ -48,6 +51,12 @@ class Context:
     own; None for a variant that comes after none."""
     prepared: PreparedData | None = None
     """The images as they were prepared, before the variant's transform and `data`."""
+
+    @property
+    def start(self) -> nn.Module:
+        """The source of a variant that comes `after` one, which therefore has it."""
+        assert self.source is not None
+        return self.source
 
 
 Make = Callable[[Context], nn.Module]

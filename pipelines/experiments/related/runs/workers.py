@@ -99,7 +99,8 @@ class VariantJob(Job):
     def fingerprint(self, method_entry: dict[str, Any], data_checksum: str, num_workers: int) -> str:
         """Return a digest of all that a resumed run must share with the interrupted one."""
         own = super().fingerprint(method_entry, data_checksum, num_workers)
-        key = self.training.key(self.build_model(self.load_data()), self.load_data())
+        data = self.load_data()
+        key = self.training.key(self.build_model(data), data)
         return hashlib.sha256(f"{own} {key}".encode()).hexdigest()
 
 

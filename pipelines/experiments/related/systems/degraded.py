@@ -15,7 +15,15 @@ from pipelines.config.validate import MOST_WIDTH
 from pipelines.data import PreparedData, ordered_batches
 from pipelines.data.degradations import KINDS
 from pipelines.experiments.related.degraded_data import PARAMETER_STD, at_level, degraded_data
-from pipelines.experiments.related.system import SYSTEMS, Comparison, Context, Role, System, Variant
+from pipelines.experiments.related.system import (
+    MOST_FACTOR,
+    SYSTEMS,
+    Comparison,
+    Context,
+    Role,
+    System,
+    Variant,
+)
 from pipelines.models import build_from_spec, spec_of
 from pipelines.models.degraded import (
     Fronted,
@@ -31,7 +39,6 @@ from pipelines.tables import Column, decimal, percent
 from pipelines.training import Objective, loss_and_accuracy, predict_logits
 
 BATCH_SIZE = 256
-MOST_FACTOR = 100.0
 TESTED_LEVELS = (0, 20, 40, 60, 80, 100)
 """Those of `LEVELS` that the whole test part is degraded by, each."""
 OVER_LEVELS = "levels_accuracy"
@@ -156,11 +163,10 @@ class Degraded(System):
         assert context.prepared is not None
         assert isinstance(variant.data, partial)
         how = variant.data.keywords
-        device = next(network.parameters()).device
         row: Row = {}
         for level in TESTED_LEVELS:
             split = at_level(context.prepared, level, **how)
-            logits = predict_logits(network, split, context.data, batch_size=BATCH_SIZE, device=device)
+            logits = predict_logits(network, split, context.data, batch_size=BATCH_SIZE)
             row[f"level{level}_accuracy"] = loss_and_accuracy(logits, split.labels)[1]
         row[OVER_LEVELS] = float(np.mean(list(row.values())))
         if isinstance(network, Fronted):

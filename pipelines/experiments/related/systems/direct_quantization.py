@@ -123,8 +123,7 @@ class DirectQuantization(System):
             size = save_quantized(network, path)
             loaded = load_quantized(path)
         data = context.data
-        device = next(loaded.parameters()).device
-        logits = predict_logits(loaded, data.test, data, batch_size=BATCH_SIZE, device=device)
+        logits = predict_logits(loaded, data.test, data, batch_size=BATCH_SIZE)
         return {
             "exported_bytes": size,
             "exported_test_accuracy": loss_and_accuracy(logits, data.test.labels)[1],
@@ -135,5 +134,4 @@ def quantized(
     _: nn.Module, context: Context, *, method: str, weight_bits: int | None, activation_bits: int | None
 ) -> nn.Module:
     """Return the source with quantized layers; see `quantize`."""
-    assert context.source is not None  # all come after the float network
-    return quantize(context.source, method, weight_bits=weight_bits, activation_bits=activation_bits)
+    return quantize(context.start, method, weight_bits=weight_bits, activation_bits=activation_bits)

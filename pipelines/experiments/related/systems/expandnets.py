@@ -139,8 +139,7 @@ def distillation(context: Context, *, temperature: float, weight: float) -> Obje
     weight T^2 KL(teacher || student), both softened by the temperature T, plus (1 - weight) cross-entropy; means over
     the batch.
     """
-    teacher = context.source
-    assert teacher is not None
+    teacher = context.start
     teacher.requires_grad_(requires_grad=False)
 
     def objective(logits: Tensor, labels: Tensor, images: Tensor) -> Tensor:

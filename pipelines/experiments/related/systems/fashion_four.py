@@ -13,6 +13,7 @@ from pipelines.config.validate import MOST_IMAGES
 from pipelines.data import AugmentConfig, PrepareConfig, PreparedData, Split
 from pipelines.experiments.related.config import DATA_SETS
 from pipelines.experiments.related.system import (
+    MOST_FACTOR,
     SYSTEMS,
     Comparison,
     Context,
@@ -28,7 +29,6 @@ from pipelines.training import copy_fitting, predict_logits
 from pipelines.training.freezing import ALL
 
 BATCH_SIZE = 256
-MOST_FACTOR = 100.0
 PLAIN = AugmentConfig(crop_padding=0, flip=False, cutout=0)
 EASIER = frozenset({"Trouser", "Sandal", "Sneaker", "Ankle boot", "Bag"})
 """Trousers, shoes, and bags for the paper's hats, which Fashion-MNIST has not."""
@@ -172,8 +172,7 @@ class FashionFour(System):
         The names of the classes tell which images the source was trained on.
         """
         data = context.data
-        device = next(network.parameters()).device
-        logits = predict_logits(network, data.test, data, batch_size=BATCH_SIZE, device=device)
+        logits = predict_logits(network, data.test, data, batch_size=BATCH_SIZE)
         accuracies = class_accuracies(logits.argmax(1), data.test.labels, data.class_names)
         row: Row = {"class_names": ", ".join(data.class_names)}
         row |= {f"{CLASS_KEY}{name}": accuracy for name, accuracy in accuracies.items()}
@@ -215,8 +214,7 @@ def published(percent_right: float) -> dict[str, Published]:
 
 def transferred(network: nn.Module, context: Context) -> nn.Module:
     """Return the fresh network with the weights of the source, but for the classifier."""
-    assert context.source is not None
-    copy_fitting(network, context.source.state_dict())
+    copy_fitting(network, context.start.state_dict())
     return network
 
 

@@ -155,16 +155,11 @@ class GaPso(System):
 
 def as_large_as_found(model: nn.Module, context: Context) -> nn.Module:
     """Return the DenseNet of the depth of `model` with nearly the parameters of the source."""
-    return densenet_of_size(model, count_parameters(_source(context)))
+    return densenet_of_size(model, count_parameters(context.start))
 
 
 def with_shortcuts(_: nn.Module, context: Context, *, all_of_them: bool) -> nn.Module:
     """Return the source's blocks, new, with all shortcuts or with none."""
-    spec = spec_of(_source(context))
+    spec = spec_of(context.start)
     blocks = [block.with_all(all_of_them) for block in blocks_of(spec.name)]
     return build_from_spec(replace(spec, name=blocks_name(blocks)))
-
-
-def _source(context: Context) -> nn.Module:
-    assert context.source is not None  # every variant with a change has one
-    return context.source

@@ -17,6 +17,7 @@ from pipelines.data.label_noise import is_wrong, with_label_noise
 from pipelines.evaluation.label_confidence import Enhancement, Mask, precision_recall
 from pipelines.experiments.related.label_judges import JUDGES, Judgement, folds_of, judge_labels
 from pipelines.experiments.related.system import (
+    MOST_FACTOR,
     SYSTEMS,
     Comparison,
     Context,
@@ -42,7 +43,6 @@ BATCH_SIZE = 256
 MOST_FOLDS = 10
 MOST_NEIGHBOURS = 1000
 MOST_ROUNDS = 1000
-MOST_FACTOR = 100.0
 CO_TEACHING = "Han et al. 2018, arXiv:1804.06872, table 3 (CIFAR-10, 9-layer CNN, 200 epochs)"
 PUBLISHED_PERCENT = {"symmetric20": 82.32, "symmetric50": 74.02, "pair45": 72.62}
 PEERS = ("confident", "coteaching", "gce", "forward")
@@ -238,8 +238,7 @@ def generalised(logits: Tensor, labels: Tensor, _: Tensor, *, q: float) -> Tenso
 
 def corrected(context: Context) -> Objective:
     """Return the forward-corrected cross-entropy, its transitions estimated by the source on the noisy labels."""
-    assert context.source is not None
-    probabilities = _logits(context.source, context.data).softmax(1)
+    probabilities = _logits(context.start, context.data).softmax(1)
     transitions = estimate_transitions(probabilities)
     return lambda logits, labels, _: forward_corrected(logits, labels, transitions.to(logits.device))
 
@@ -270,8 +269,4 @@ def largest_losses(network: nn.Module, data: PreparedData, share: float) -> Mask
 
 
 def _logits(network: nn.Module, data: PreparedData) -> Tensor:
-    return predict_logits(network, data.train, data, batch_size=BATCH_SIZE, device=_device(network))
-
-
-def _device(network: nn.Module) -> torch.device:
-    return next(network.parameters()).device
+    return predict_logits(network, data.train, data, batch_size=BATCH_SIZE)

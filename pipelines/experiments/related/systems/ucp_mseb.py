@@ -122,7 +122,7 @@ class UcpMseb(System):
 
 def blocks_scores(context: Context) -> Scores:
     """Return the scores of the source's blocks, averaged over the training images."""
-    source = _source(context)
+    source = context.start
     device = next(source.parameters()).device
     batches = ordered_batches(context.data.train, context.data, BATCH_SIZE, device)
     return mseb_scores(source, (images for images, _ in batches))
@@ -130,12 +130,12 @@ def blocks_scores(context: Context) -> Scores:
 
 def weight_scores(context: Context) -> Scores:
     """Return the magnitudes of the source's weights."""
-    return magnitude_scores(_source(context))
+    return magnitude_scores(context.start)
 
 
 def chance_scores(context: Context) -> Scores:
     """Return scores that depend on the seed alone."""
-    return random_scores(_source(context), context.seed)
+    return random_scores(context.start, context.seed)
 
 
 def from_scratch(model: nn.Module, context: Context, *, score: Score, percent: int) -> nn.Module:
@@ -145,13 +145,13 @@ def from_scratch(model: nn.Module, context: Context, *, score: Score, percent: i
 
 def fine_tuned(_: nn.Module, context: Context, *, score: Score, percent: int) -> nn.Module:
     """Return the source without its least important channels."""
-    return prune(_source(context), percent, score(context))
+    return prune(context.start, percent, score(context))
 
 
 def fine_tuned_by_blocks(_: nn.Module, context: Context, *, percent: int) -> nn.Module:
     """Return the source without its least important channels and without blocks, whose mean scores stay."""
     scores = blocks_scores(context)
-    return prune(remove_mseb(_source(context), scores), percent, scores)
+    return prune(remove_mseb(context.start, scores), percent, scores)
 
 
 def _anew(score: Score, percent: int) -> Build:
@@ -160,8 +160,3 @@ def _anew(score: Score, percent: int) -> Build:
 
 def _tuned(score: Score, percent: int) -> Build:
     return partial(fine_tuned, score=score, percent=percent)
-
-
-def _source(context: Context) -> nn.Module:
-    assert context.source is not None  # every variant with a change has one
-    return context.source

@@ -84,7 +84,7 @@ def test_an_image_is_judged_by_the_member_that_has_not_seen_it(job: RelatedJob, 
     predictions, features = held_out(members, data, fold)
     for image in (0, 1, 7, 50):
         member = members.members[fold[image]]
-        read, logits = predict_features(member, data.train, data, batch_size=64, device=CPU)
+        read, logits = predict_features(member, data.train, data, batch_size=64)
         # Another batch size sums in another order.
         assert predictions[image] == pytest.approx(logits[image].double().softmax(0).numpy(), abs=1e-5)
         assert features[image] == pytest.approx(read[image].numpy(), abs=1e-4)
@@ -119,7 +119,7 @@ def test_the_largest_losses_are_as_many_as_asked_for(job: RelatedJob, folds: Tri
     network = folds.training.deliver(folds.trained.folder)
     found = largest_losses(network, data, 0.45)
     assert found.sum() == round(0.45 * len(data.train))
-    logits = predict_logits(network, data.train, data, batch_size=64, device=CPU)
+    logits = predict_logits(network, data.train, data, batch_size=64)
     own = -logits.log_softmax(1)[torch.arange(len(found)), data.train.labels]
     assert float(own[found].min()) >= float(own[~found].max()) - 1e-5
 
