@@ -8,7 +8,7 @@ import torch
 from pipelines.config import number, whole
 from pipelines.parallel.compression.packing import pack, packed_bytes, unpack
 from pipelines.parallel.patterns import numel
-from pipelines.parallel.strategies.bases.gathered import AgreedStrategy, as_bytes, padded_bytes
+from pipelines.parallel.strategies.bases.gathered import AgreedStrategy, as_bytes, padded_bytes, round_up
 from pipelines.parallel.strategy import STRATEGIES
 
 TAG_BITS = 2
@@ -47,7 +47,9 @@ class Inceptionn(AgreedStrategy):
         """Count what the last message had room for, or what is expected."""
         num_values = sum(numel(shape) for shape in large)
         return (
-            self.room if self.room is not None else rounded(int(num_values * self.options.expected_bits / 8))
+            self.room
+            if self.room is not None
+            else round_up(int(num_values * self.options.expected_bits / 8), STRIDE)
         )
 
     def prepare(self) -> None:
@@ -78,7 +80,7 @@ class Inceptionn(AgreedStrategy):
 
     def room_for(self, most: int, /) -> int:
         """Round up to a multiple of `STRIDE`."""
-        return rounded(most)
+        return round_up(most, STRIDE)
 
     def encode(self, large: torch.Tensor, /) -> torch.Tensor:  # noqa: ARG002 - it is packed already
         """Pad to what all ranks send."""
@@ -105,11 +107,6 @@ class Inceptionn(AgreedStrategy):
                 self.decoded.masked_scatter_(mask, payload[start:stop].view(dtype).float().div_(scale))
                 start = stop
             large.add_(self.decoded, alpha=1.0 / len(payloads))
-
-
-def rounded(num_bytes: int) -> int:
-    """Return `num_bytes` rounded up to a multiple of `STRIDE`."""
-    return -(-num_bytes // STRIDE) * STRIDE
 
 
 def _fixed(values: torch.Tensor, scale: int, dtype: torch.dtype) -> torch.Tensor:

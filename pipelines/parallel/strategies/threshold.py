@@ -14,7 +14,7 @@ from pipelines.parallel.compression.sparse import (
     sparse_payload,
 )
 from pipelines.parallel.patterns import numel
-from pipelines.parallel.strategies.bases.gathered import AgreedStrategy, FeedbackStrategy
+from pipelines.parallel.strategies.bases.gathered import AgreedStrategy, FeedbackStrategy, round_up
 from pipelines.parallel.strategy import STRATEGIES
 
 STRIDE = 64
@@ -83,4 +83,4 @@ class Threshold(AgreedStrategy, FeedbackStrategy):
 
 def rounded(count: int, num_values: int) -> int:
     """Return `count` rounded up to a multiple of `STRIDE`, at most `num_values`."""
-    return min(num_values, -(-count // STRIDE) * STRIDE)
+    return min(num_values, round_up(count, STRIDE))

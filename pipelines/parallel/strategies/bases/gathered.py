@@ -20,9 +20,14 @@ def as_bytes(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous().view(-1).view(torch.uint8)
 
 
+def round_up(number: int, multiple: int) -> int:
+    """Return the least multiple of `multiple` that is not below `number`."""
+    return -(-number // multiple) * multiple
+
+
 def padded_bytes(num_bytes: int) -> int:
     """Round up to `ALIGNMENT`."""
-    return -(-num_bytes // ALIGNMENT) * ALIGNMENT
+    return round_up(num_bytes, ALIGNMENT)
 
 
 class GatheredStrategy(FlatStrategy):
