@@ -1,11 +1,12 @@
 """A Horovod worker that takes a few steps by each of the named methods and prints what eth0 has sent for each.
 
 `python -m tests.cluster.run_methods METHOD...`, through `Cluster.horovodrun_command`; rank 0 prints a line of JSON a
-method, with the bytes a step and worker, largest of all ranks.
+method, with the bytes a step and worker, largest of all ranks, and what negotiation alone sends in such a time.
 """
 
 import json
 import sys
+import time
 
 import horovod.torch as hvd
 import torch
@@ -21,8 +22,17 @@ from tests.imports import ROOT
 PARAMS = ROOT / "params.yaml"
 WIDTH = 1024
 """Of the model's layers: 12.6 MB of gradients, so that one bit a value is 0.4 MB and framing a small part of it."""
+IDLE_SECONDS = 1.0
 NUM_STEPS = 4
 """As many as the parameters' averaging interval in params.yaml, so that every block exchanges."""
+
+
+def negotiation() -> float:
+    """Return the bytes a second that this rank's interface sends while no collective is under way."""
+    hvd.barrier()
+    before, start = sent_bytes(), time.perf_counter()
+    time.sleep(IDLE_SECONDS)
+    return (sent_bytes() - before) / (time.perf_counter() - start)
 
 
 def main() -> None:
@@ -31,16 +41,18 @@ def main() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), *(nn.Linear(WIDTH, WIDTH) for _ in range(3)), nn.Linear(WIDTH, 10))
     batch = (torch.randn(2, WIDTH), torch.tensor([0, 1]))
+    bytes_a_second = negotiation()
     recipe = load_section(RecipeConfig, "recipe", PARAMS)
     for method in sys.argv[1:]:
         strategy, _ = build_strategy(method, PARAMS)
         contender = Contender(method, model, strategy, recipe, [batch], sent_bytes)
         contender.warm_up(NUM_STEPS)
         block = contender.run_block(NUM_STEPS)
-        blocks = hvd.allgather_object((block.payload_bytes, block.interface_bytes), name=f"{method}.bytes")
+        mine = (block.payload_bytes, block.interface_bytes, bytes_a_second * block.step_seconds)
+        blocks = hvd.allgather_object(mine, name=f"{method}.bytes")
         if hvd.rank() == 0:
-            payload, counted = map(max, zip(*blocks, strict=True))
-            row = {"method": method, "payload_bytes": payload, "interface_bytes": counted}
+            columns = ("payload_bytes", "interface_bytes", "negotiation_bytes")
+            row = {"method": method, **dict(zip(columns, map(max, zip(*blocks, strict=True)), strict=True))}
             print(json.dumps(row), flush=True)
     hvd.shutdown()
 
