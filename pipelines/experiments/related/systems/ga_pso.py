@@ -146,6 +146,7 @@ class GaPso(System):
         blocks = blocks_of(name)
         layers = [block.num_layers for block in blocks]
         return {
+            "structure": name,  # of a variant that was changed, too, whose row has the model it started from
             "num_blocks": len(blocks),
             "num_layers": sum(layers),
             "growth_rate": float(np.average([block.growth for block in blocks], weights=layers)),

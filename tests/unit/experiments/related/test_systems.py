@@ -370,6 +370,7 @@ def test_both_ends_of_the_space_have_the_blocks_that_were_found() -> None:
     source = build_model_for(make_data(), found, make_densenet(), SEED)
     row = system.extra(system.variant("ga_pso"), source, source, context_of(source))
     assert row == {
+        "structure": found,
         "num_blocks": 2,
         "num_layers": 5,
         "growth_rate": (2 * 6 + 3 * 8) / 5,
@@ -382,7 +383,8 @@ def test_both_ends_of_the_space_have_the_blocks_that_were_found() -> None:
         network = variant.change(source, context_of(source))
         assert spec_of(network).name == model
         assert spec_of(network).seed == SEED
-        assert system.extra(variant, network, network, context_of(source))["shortcut_share"] == share
+        row = system.extra(variant, network, network, context_of(source))
+        assert (row["structure"], row["shortcut_share"]) == (model, share)
 
 
 def test_the_densenet_beside_a_found_network_has_its_size_and_a_specification_to_be_rebuilt_from() -> None:
