@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pipelines.models.quantization.basis import code_sums, decode, fit_basis, nearest_codes, straight_through
+from pipelines.models.quantization.basis import code_sums, fit_basis, levels_of, nearest_levels, straight_through
 from pipelines.models.quantization.weights import LQ_MOMENTUM, START_ITERATIONS, lsq
 
 LEAST_ERROR = (
@@ -33,12 +33,12 @@ class BasisActivations(nn.Module):
         """Return quantized `maps` [b, c, h, w]; moves the basis in training mode."""
         if self.training:
             self._follow(maps.detach().transpose(0, 1).flatten(1))
-        clipped = maps.clamp(min=0.0)
-        clipped = torch.minimum(clipped, self.basis.clamp(min=0).sum())
-        flat = clipped.detach().reshape(1, -1)
-        numbers = nearest_codes(flat, self.basis[None], signed=False)
-        quantized = decode(numbers, self.basis[None], signed=False).view(maps.shape)
-        return straight_through(clipped, quantized)
+        levels, _ = levels_of(self.basis[None], signed=False).sort(1)
+        places = nearest_levels(maps.detach().reshape(1, -1), levels)
+        quantized = levels[0].index_select(0, places.flatten()).view(maps.shape)
+        detached = maps.detach()
+        passes = (detached >= 0) & (detached <= self.basis.clamp(min=0).sum())
+        return straight_through(maps, quantized, passes)
 
     def _follow(self, values_cn: Tensor) -> None:
         """Move the basis towards the fit of the values, a row a channel; the first values start it."""
@@ -54,14 +54,18 @@ class BasisActivations(nn.Module):
 
     def fit(self, values_cn: Tensor) -> Tensor:
         """Return the basis [b] with the least weighted squared error for the codes that the present one gives."""
-        bases = self.basis[None].expand(len(values_cn), -1)
-        numbers = nearest_codes(values_cn, bases, signed=False)
-        counts, sums = code_sums(values_cn, numbers, self.bits)
+        levels, order = levels_of(self.basis[None], signed=False).sort(1)
+        counts, sums = code_sums(values_cn, nearest_levels(values_cn, levels), self.bits)
         if self.fair:
-            errors = (values_cn - decode(numbers, bases, signed=False)).norm(dim=1)
+            # Of x - s, by what is known of the values with level s: the sum of x^2 - 2 s x + s^2.
+            squares = values_cn.square().sum(1, dtype=torch.float64)
+            squares = squares + (levels.double() * (levels.double() * counts - 2 * sums)).sum(1)
+            errors = squares.clamp(min=0).sqrt()
             weights = 0.5 / errors.clamp(min=float(LEAST_ERROR * errors.max().clamp(min=1e-30)))
             counts, sums = weights[:, None] * counts, weights[:, None] * sums
-        return fit_basis(counts.sum(0, True), sums.sum(0, True), self.bits, signed=False)[0]
+        by_code = order[0].argsort()
+        counts, sums = (of.sum(0, True)[:, by_code] for of in (counts, sums))
+        return fit_basis(counts, sums, self.bits, signed=False)[0].to(self.basis)
 
 
 class LsqActivations(nn.Module):

@@ -18,30 +18,39 @@ def all_codes(bits: int, *, signed: bool) -> Tensor:
 
 
 def nearest_codes(values_rn: Tensor, basis_rb: Tensor, *, signed: bool) -> Tensor:
-    """Return the number of the code whose level is nearest to each value, int64 [r, n].
-
-    Thresholds are the midpoints of the sorted levels; a value on one gets the lower level.
-    """
-    levels_rl = basis_rb @ all_codes(basis_rb.shape[1], signed=signed).to(basis_rb).T
-    sorted_rl, order_rl = levels_rl.sort(1)
-    thresholds = (sorted_rl[:, 1:] + sorted_rl[:, :-1]) / 2
-    # At most 15 comparisons; torch.searchsorted is no operator of ONNX.
-    places_rn = torch.zeros_like(values_rn, dtype=torch.int64)
-    for threshold_r in thresholds.unbind(1):
-        places_rn = places_rn + (values_rn > threshold_r[:, None])
-    numbers_rn: Tensor = order_rl.gather(1, places_rn)
+    """Return the number of the code whose level is nearest to each value, int64 [r, n]; see `nearest_levels`."""
+    sorted_rl, order_rl = levels_of(basis_rb, signed=signed).sort(1)
+    numbers_rn: Tensor = order_rl.gather(1, nearest_levels(values_rn, sorted_rl).long())
     return numbers_rn
+
+
+def levels_of(basis_rb: Tensor, *, signed: bool) -> Tensor:
+    """Return the levels [r, l] in the order of their codes' numbers."""
+    levels_rl: Tensor = basis_rb @ all_codes(basis_rb.shape[1], signed=signed).to(basis_rb).T
+    return levels_rl
+
+
+def nearest_levels(values_rn: Tensor, sorted_rl: Tensor) -> Tensor:
+    """Return the place of the nearest of the ascending levels for each value, int32 [r, n]; of one row, [r, n] as well.
+
+    Thresholds are the midpoints of the levels; a value on one gets the lower level.
+    """
+    thresholds_rl = (sorted_rl[:, 1:] + sorted_rl[:, :-1]) / 2
+    # At most 15 comparisons, counted in bytes: faster than torch.bucketize, which is no operator of ONNX either.
+    places_rn = torch.zeros_like(values_rn, dtype=torch.int8)
+    for threshold_r in thresholds_rl.unbind(1):
+        places_rn = places_rn + (values_rn > threshold_r[:, None]).to(torch.int8)
+    return places_rn.to(torch.int32)
 
 
 def decode(numbers_rn: Tensor, basis_rb: Tensor, *, signed: bool) -> Tensor:
     """Return the levels of code numbers, [r, n]."""
-    levels_rl = basis_rb @ all_codes(basis_rb.shape[1], signed=signed).to(basis_rb).T
-    values_rn: Tensor = levels_rl.gather(1, numbers_rn)
+    values_rn: Tensor = levels_of(basis_rb, signed=signed).gather(1, numbers_rn)
     return values_rn
 
 
 def fit_basis(counts_rl: Tensor, sums_rl: Tensor, bits: int, *, signed: bool) -> Tensor:
-    """Return the basis [r, b] with the least squared error for given codes: (B^T B)^-1 B^T x.
+    """Return the basis, float64 [r, b], with the least squared error for given codes: (B^T B)^-1 B^T x.
 
     Of the values only their number and their sum by code are needed, float [r, l], both weighted alike where values
     have weights.
@@ -52,21 +61,24 @@ def fit_basis(counts_rl: Tensor, sums_rl: Tensor, bits: int, *, signed: bool) ->
     squares = squares + ridge[:, None, None] * torch.eye(bits, dtype=torch.float64, device=squares.device)
     products = torch.einsum("lb,rl->rb", codes_lb, sums_rl.double())
     basis_rb: Tensor = torch.linalg.solve(squares, products)
-    return basis_rb.to(sums_rl.dtype).contiguous()
+    return basis_rb.contiguous()
 
 
 def code_sums(values_rn: Tensor, numbers_rn: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Return how many values of each row have each code, and their sum, both [r, l] in the values' type."""
-    shape = (len(values_rn), 2**bits)
-    counts = values_rn.new_zeros(shape).scatter_add_(1, numbers_rn, torch.ones_like(values_rn))
-    return counts, values_rn.new_zeros(shape).scatter_add_(1, numbers_rn, values_rn)
+    """Return how many values of each row have each code, and their sum, both float64 [r, l]."""
+    num_rows, num_levels = len(values_rn), 2**bits
+    offsets = num_levels * torch.arange(num_rows, dtype=numbers_rn.dtype, device=numbers_rn.device)
+    flat, length = (numbers_rn + offsets[:, None]).flatten(), num_rows * num_levels
+    counts = torch.bincount(flat, minlength=length).double()
+    sums = torch.bincount(flat, values_rn.flatten(), length).double()
+    return counts.view(num_rows, num_levels), sums.view(num_rows, num_levels)
 
 
 def refit(values_rn: Tensor, basis_rb: Tensor, *, signed: bool) -> Tensor:
     """Return the least-squares basis for the codes that `basis_rb` gives the values; the error never grows."""
     bits = basis_rb.shape[1]
     numbers = nearest_codes(values_rn, basis_rb, signed=signed)
-    return fit_basis(*code_sums(values_rn, numbers, bits), bits, signed=signed)
+    return fit_basis(*code_sums(values_rn, numbers, bits), bits, signed=signed).to(values_rn.dtype)
 
 
 def greedy_basis(values_rn: Tensor, bits: int) -> Tensor:
@@ -79,20 +91,27 @@ def greedy_basis(values_rn: Tensor, bits: int) -> Tensor:
 
 
 class StraightThrough(torch.autograd.Function):
-    """The quantized values, exactly, with the gradient of the values that they stand for."""
+    """The quantized values, exactly, with the gradient of the values that they stand for, as far as it passes."""
 
     @staticmethod
-    def forward(_ctx: object, _values: Tensor, quantized: Tensor) -> Tensor:
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, _values: Tensor, quantized: Tensor, passes: Tensor | None
+    ) -> Tensor:
         """Return the quantized values."""
+        ctx.save_for_backward(passes)
         return quantized.clone()
 
     @staticmethod
-    def backward(_ctx: object, gradient: Tensor) -> tuple[Tensor, None]:
-        """Return the gradient for the values."""
-        return gradient, None
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Return the gradient for the values, zero where it does not pass."""
+        (passes,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return gradient if passes is None else gradient * passes, None, None
 
 
-def straight_through(values: Tensor, quantized: Tensor) -> Tensor:
-    """Return `quantized` with the gradient going to `values`, unchanged (Bengio et al. 2013, arXiv:1308.3432)."""
-    passed: Tensor = StraightThrough.apply(values, quantized.detach())  # type: ignore[no-untyped-call]
+def straight_through(values: Tensor, quantized: Tensor, passes: Tensor | None = None) -> Tensor:
+    """Return `quantized` with the gradient going to `values` (Bengio et al. 2013, arXiv:1308.3432).
+
+    Only where the bool tensor `passes`, of the values' shape, is true; None: everywhere.
+    """
+    passed: Tensor = StraightThrough.apply(values, quantized.detach(), passes)  # type: ignore[no-untyped-call]
     return passed
