@@ -1,10 +1,14 @@
-"""Confidence intervals that need no distribution."""
+"""Confidence intervals: of a median, which need no distribution, and of a mean."""
 
 from collections.abc import Sequence
 
+import numpy as np
 from scipy.stats import binom
+from scipy.stats import t as student
 
 CONFIDENCE = 0.95
+ROUNDING = 1e-12
+"""A spread below this part of the values (below this, of values under 1) is that of rounding, and none."""
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
@@ -17,3 +21,17 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     # The largest k with P(fewer than k values below the median) <= 2.5 %: the k-th value from either end.
     k = int(binom.ppf((1 - CONFIDENCE) / 2, len(ordered), 0.5))
     return (ordered[k - 1], ordered[-k]) if k else None
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the two-sided 95 % t interval of the population's mean.
+
+    None for fewer than two values, and for equal ones: without spread there is nothing to tell an interval from.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if len(array) < 2 or float(np.ptp(array)) <= ROUNDING * max(1.0, float(np.abs(array).max())):
+        return None
+    error = float(array.std(ddof=1) / np.sqrt(len(array)))
+    half_width = error * float(student.ppf((1 + CONFIDENCE) / 2, len(array) - 1))
+    mean = float(array.mean())
+    return mean - half_width, mean + half_width

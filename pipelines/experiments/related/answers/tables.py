@@ -4,10 +4,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import t as student
 
 from pipelines.experiments.related.system import System
-from pipelines.experiments.study.answers.claims import SIGNIFICANCE
+from pipelines.intervals import mean_interval
 from pipelines.report.related import VARIANTS
 from pipelines.results import Row
 from pipelines.tables import Column
@@ -73,12 +72,11 @@ def statistics_of(key: str, values: Sequence[float], score: str = "test_accuracy
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
     row: Row = {f"{key}_mean": mean, f"{key}_std": std}
     if key.endswith("accuracy") or key == score:
-        half = None
-        if std is not None:
-            half = std / len(values) ** 0.5 * float(student.ppf(1 - SIGNIFICANCE / 2, len(values) - 1))
+        # Equal values: the interval is a point.
+        low, high = mean_interval(values) or ((mean, mean) if len(values) > 1 else (None, None))
         most = 1.0 if key.endswith("accuracy") else math.inf
-        row[f"{key}_low"] = None if mean is None or half is None else max(0.0, mean - half)
-        row[f"{key}_high"] = None if mean is None or half is None else min(most, mean + half)
+        row[f"{key}_low"] = None if low is None else max(0.0, low)
+        row[f"{key}_high"] = None if high is None else min(most, high)
         row[f"{key}_seeds"] = len(values)
     return row
 

@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.stats import t as student
 
 from pipelines.evaluation.comparison import compare_pairs, holm
 from pipelines.evaluation.scores import Scores
+from pipelines.intervals import mean_interval
 from pipelines.results import Row
 
 HOLDS, FAILS, UNDECIDED, NOT_RUN = "holds", "does not hold", "not decided", "not run"
@@ -96,12 +96,7 @@ def interval_test(name: str, differences: Sequence[float]) -> Row:
     values = np.asarray(differences, dtype=np.float64)
     row: Row = {"test": name, "counted": True, "rule": "t interval", "num_pairs": len(values)}
     mean = float(values.mean()) if len(values) else None
-    low = high = None
-    # Equal decimal fractions differ by rounding: a spread below that of accuracies in float64 is none.
-    if len(values) > 1 and mean is not None and float(np.ptp(values)) > 1e-12:
-        error = float(values.std(ddof=1) / np.sqrt(len(values)))
-        half_width = error * float(student.ppf(1 - SIGNIFICANCE / 2, len(values) - 1))
-        low, high = mean - half_width, mean + half_width
+    low, high = mean_interval(differences) or (None, None)
     answer = UNDECIDED if low is None or high is None else decide(low, high)
     bounds = {"difference": mean, "difference_low": low, "difference_high": high}
     return row | bounds | {"p_value": None, "answer": answer}
