@@ -3,7 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from pipelines.models.quantization.basis import code_sums, fit_basis, levels_of, nearest_levels, straight_through
+from pipelines.models.quantization.basis import (
+    code_sums,
+    fit_basis,
+    levels_of,
+    nearest_levels,
+    straight_through,
+)
 from pipelines.models.quantization.weights import LQ_MOMENTUM, START_ITERATIONS, lsq
 
 LEAST_ERROR = (

@@ -98,14 +98,16 @@ class StraightThrough(torch.autograd.Function):
         ctx: torch.autograd.function.FunctionCtx, _values: Tensor, quantized: Tensor, passes: Tensor | None
     ) -> Tensor:
         """Return the quantized values."""
-        ctx.save_for_backward(passes)
+        if passes is not None:
+            ctx.save_for_backward(passes)
         return quantized.clone()
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
         """Return the gradient for the values, zero where it does not pass."""
-        (passes,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return gradient if passes is None else gradient * passes, None, None
+        for passes in ctx.saved_tensors:  # type: ignore[attr-defined]
+            gradient = gradient * passes
+        return gradient, None, None
 
 
 def straight_through(values: Tensor, quantized: Tensor, passes: Tensor | None = None) -> Tensor:

@@ -10,7 +10,15 @@ from typing import ClassVar
 from torch import nn
 
 from pipelines.config import different, number, require, whole
-from pipelines.experiments.related.system import SYSTEMS, Comparison, Context, Role, System, Variant
+from pipelines.experiments.related.system import (
+    MOST_FACTOR,
+    SYSTEMS,
+    Comparison,
+    Context,
+    Role,
+    System,
+    Variant,
+)
 from pipelines.inference.quantized import load_quantized, save_quantized
 from pipelines.models.quantization import quantize
 from pipelines.models.quantization.basis import MOST_BITS
@@ -34,6 +42,8 @@ class DirectQuantizationOptions:
     """Further bits of the system alone."""
     rates: tuple[float, ...]
     """Initial learning rates that are tried; the network is trained already."""
+    epochs: float
+    """Of the epochs of a data set, how many a quantized network is trained after the float32 one has had all."""
     margin: float
     """Test accuracy that may be lost and is still "at the accuracy of floating point"; 0.01: one point."""
 
@@ -44,6 +54,7 @@ class DirectQuantizationOptions:
         require(fits, "other_bits", list(self.other_bits), f"other bits than bits, {self.bits}")
         number(self, "rates", above=0.0, most=MOST_RATE)
         different(self, "rates", least=1)
+        number(self, "epochs", above=0.0, most=MOST_FACTOR)
         number(self, "margin", least=0.0, below=1.0)
 
 
@@ -88,7 +99,7 @@ class DirectQuantization(System):
                 role=Role.ABLATION,
                 what="float32, trained as long as start and quantized network together",
                 model=model,
-                epochs=2.0,
+                epochs=1.0 + self.options.epochs,
             ),
             *(
                 Variant(
@@ -101,6 +112,7 @@ class DirectQuantization(System):
                         quantized, method=method, weight_bits=weights, activation_bits=activations
                     ),
                     rates=self.options.rates,
+                    epochs=self.options.epochs,
                 )
                 for name, role, what, method, weights, activations in table
             ),
