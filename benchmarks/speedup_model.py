@@ -2,7 +2,7 @@
 
 Run: python -m benchmarks.speedup_model [--calibration FOLDER]
      python -m benchmarks.speedup_model record [--models NAME...]    traces of the suite's models, one thread
-     python -m benchmarks.speedup_model measure                      cells of three and four workers, light compute
+     python -m benchmarks.speedup_model measure [--models NAME...]   cells of three and four workers, light compute
      python -m benchmarks.speedup_model calibrate [--rows FILE]      fit on `make sweep`'s rows, and validate
      python -m benchmarks.speedup_model curves [--folder FOLDER]     accuracies by epoch, of convergence runs
      python -m benchmarks.speedup_model published                    points of other machines, predicted
@@ -14,7 +14,6 @@ other words but `published` write pipelines/speedup/data, which a prediction sta
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from pipelines.config import DEFAULT_PATH, load_section, load_yaml
 from pipelines.errors import UserError
 from pipelines.experiments.convergence.config import ConvergenceConfig
 from pipelines.experiments.convergence.job import OTHER_MODELS
-from pipelines.experiments.sweep.config import SweepConfig
+from pipelines.experiments.sweep.config import MoreWorkersConfig, SweepConfig
 from pipelines.experiments.sweep.job import load_job
 from pipelines.experiments.sweep.launch import measure, run
 from pipelines.parallel.run import horovodrun
@@ -58,7 +57,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def calibrate(rows: Sequence[Row], more_rows: Sequence[Row], params: Path, source: Path) -> Calibration:
     """Fit on all cells of two workers, and judge by cells left out and by those of more workers."""
-    sweep, more = (load_section(SweepConfig, name, params) for name in ("sweep", SECTION))
+    sweep = load_section(SweepConfig, "sweep", params)
+    more = load_section(MoreWorkersConfig, SECTION, params)
     # Rows of `auto` from before it chose among ranks, too, are of another method than the one that is predicted.
     rows = [row for row in rows if row["strategy"] != "auto" or "factor_ranks" in row]
     cells = sweep_cells(rows, sweep.cycle_milliseconds, sweep.oversubscribed_cycle_milliseconds)
@@ -85,19 +85,27 @@ def calibrate(rows: Sequence[Row], more_rows: Sequence[Row], params: Path, sourc
     )
 
 
-def measure_more_workers(params: Path, program: Sequence[str]) -> None:
-    """Measure the cells of the section `more_workers` between emulated nodes, and write their rows for `calibrate`."""
-    config = load_section(SweepConfig, SECTION, params)
+def measure_more_workers(params: Path, program: Sequence[str], models: Sequence[str] | None) -> None:
+    """Measure the cells of the section `more_workers` between emulated nodes, and write their rows for `calibrate`.
+
+    With `models` only theirs; the rows of the others are kept.
+    """
+    config = load_section(MoreWorkersConfig, SECTION, params)
+    chosen = config.models if models is None else tuple(models)
     rows: list[Row] = []
-    for model, link in product(config.models, config.links):
-        job = load_job(model, link, params, SECTION)
-        rows += measure(job, [*program, "--model", model, "--link", link])
+    if models is not None and MORE_WORKERS.exists():
+        rows = [row for row in read_json(MORE_WORKERS) if row["model"] not in chosen]
+    for model in chosen:
+        for link in config.links_of(model):
+            job = load_job(model, link, params, SECTION)
+            rows += measure(job, [*program, "--model", model, "--link", link])
     write_json(MORE_WORKERS, rows)
 
 
 def record(params: Path, models: Sequence[str] | None) -> None:
     """Record the traces of `models`, or of all: as the sweep trains them, and as the cells of more workers do."""
-    sweep, more = (load_section(SweepConfig, name, params) for name in ("sweep", SECTION))
+    sweep = load_section(SweepConfig, "sweep", params)
+    more = load_section(MoreWorkersConfig, SECTION, params)
     for model in models or sweep.models:
         record_suite(params, model, sweep.batch_size).write(trace_file(model))
     for model in more.models:
@@ -183,6 +191,7 @@ def main() -> None:
     actions.add_parser("record").add_argument("--models", nargs="+")
     actions.add_parser("curves").add_argument("--folder", type=Path, default=OTHER_MODELS)
     measuring = actions.add_parser("measure")
+    measuring.add_argument("--models", nargs="+", help="measure these alone and keep the rows of the others")
     for option in ("--model", "--link"):
         measuring.add_argument(option, help="given to a worker")
     arguments = parser.parse_args()
@@ -206,7 +215,7 @@ def answer(arguments: argparse.Namespace) -> list[str]:
         if horovodrun.is_worker():
             run(load_job(arguments.model, arguments.link, params, SECTION), own_program())
         else:
-            measure_more_workers(params, own_program())
+            measure_more_workers(params, own_program(), arguments.models)
         return []
     if arguments.action == "calibrate":
         more_rows = read_json(MORE_WORKERS) if MORE_WORKERS.exists() else []

@@ -30,6 +30,17 @@ def parse_rate(rate: str) -> int:
     return bits
 
 
+def is_link(link: str) -> bool:
+    """Tell whether an emulated cluster can have such links: a rate, or `unshaped`."""
+    if link == UNSHAPED:
+        return True
+    try:
+        parse_rate(link)
+    except UserError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClusterSpec:
     """The shape of a cluster; UserError for values that cannot be built."""

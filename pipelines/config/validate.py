@@ -22,6 +22,7 @@ MOST_WIDTH = 100_000  # channels, layers, ranks of a matrix
 MOST_PIXELS = 512  # side of an image, as in `prepare.image_size`
 MOST_SEED = 2**32 - 1  # what every generator in use takes, numpy's oldest included
 MOST_SECONDS = 7 * 24 * 3600.0
+MOST_CYCLE = 10_000.0  # milliseconds of Horovod's: a step would take longer than any that is worth timing
 
 
 class FieldError(UserError):

@@ -1,6 +1,7 @@
 """Parameters of the data: what `prepare` reads and how training images are augmented."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from pipelines.config import choice, number, require, whole
 from pipelines.config.validate import MOST_IMAGES, MOST_PIXELS, MOST_SEED
@@ -16,6 +17,22 @@ def check_limits(config: object) -> None:
     whole(config, "train_limit", "test_limit", most=MOST_IMAGES, null=True)
     if hasattr(config, "image_size"):
         whole(config, "image_size", least=LEAST_PIXELS, most=MOST_PIXELS, null=True)
+
+
+class Limits(Protocol):
+    """Part of a section of an experiment: how much of a data set it takes, at which size."""
+
+    @property
+    def train_limit(self) -> int | None:
+        """As prepare.train_limit."""
+
+    @property
+    def test_limit(self) -> int | None:
+        """As prepare.test_limit."""
+
+    @property
+    def image_size(self) -> int | None:
+        """As prepare.image_size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +86,17 @@ class PrepareConfig:
         needs_path = self.name in ("folder", "npz")
         require(not needs_path or bool(self.path), "path", self.path, f"a path, as name is {self.name!r}")
         require(needs_path or self.path is None, "path", self.path, "null, unless name is 'folder' or 'npz'")
+
+    def for_set(self, name: str, limits: Limits) -> "PrepareConfig":
+        """Return the section for the data set `name` with the limits of an experiment in place of its own."""
+        return replace(
+            self,
+            name=name,
+            path=None,
+            train_limit=limits.train_limit,
+            test_limit=limits.test_limit,
+            image_size=limits.image_size,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

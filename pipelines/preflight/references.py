@@ -55,6 +55,8 @@ def models_used(sections: dict[str, Any]) -> Iterator[Use]:
     if convergence := sections.get("convergence"):
         for name, trained in convergence.parity.sets.items():
             yield Use(f"convergence.parity.sets.{name}.model", trained.model)
+    if timed := sections.get("time_to_accuracy"):
+        yield from (Use("time_to_accuracy.models", name) for name in timed.models)
     if study := sections.get("study"):
         for name, part in vars(study).items():
             ablated = [part.ablated_model] if part.ablated_model else []
@@ -69,6 +71,8 @@ def data_used(sections: dict[str, Any]) -> Iterator[Use]:
         yield Use("prepare.name", prepare.name)
     if convergence := sections.get("convergence"):
         yield from (Use("convergence.parity.data", name) for name in convergence.parity.data)
+    if timed := sections.get("time_to_accuracy"):
+        yield Use("time_to_accuracy.data", timed.data)
     if study := sections.get("study"):
         yield from (Use("study", name) for name in vars(study))
 
@@ -90,6 +94,8 @@ def methods_used(sections: dict[str, Any]) -> Iterator[tuple[Use, tuple[int, ...
         yield from ((Use("convergence.methods", name), convergence.workers) for name in convergence.methods)
         for name in convergence.parity.methods:
             yield Use("convergence.parity.methods", name), (2,)
+    if trained := sections.get("time_to_accuracy"):
+        yield from ((Use("time_to_accuracy.methods", name), (2,)) for name in trained.methods)
     if related := sections.get("related"):
         yield Use("related.reference", related.reference), (2,)
         yield Use("related.compressed", related.compressed), (2,)

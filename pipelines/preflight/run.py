@@ -28,7 +28,7 @@ def preflight(pipeline: str, params: Path) -> tuple[list[str], list[str]]:
         problems += check_references(sections, sections["methods"], params)
     machine_problems = [
         broken,
-        machine.cluster_problem() if pipeline == "sweep" else None,
+        machine.cluster_problem() if pipeline in ("sweep", "time_to_accuracy") else None,
         *machine.device_problems(sections),
         *(machine.host_problems(sections) if pipeline == "main" else ()),
         machine.store_problem(sections),
@@ -50,6 +50,10 @@ def _data_problems(pipeline: str, sections: dict[str, Any]) -> tuple[list[str], 
     )  # they prepare all of their data themselves, and go on without those that are missing
     if prepare is None:
         return [], []
+    if pipeline == "time_to_accuracy":
+        timed = sections.get(pipeline)
+        line = data_problem(prepare, timed.data) if timed else None
+        return [line] if line else [], []
     parts: list[str] = []
     if pipeline == "convergence" and convergence:
         parts = list(convergence.parity.data)
@@ -123,6 +127,19 @@ def _steps(pipeline: str, sections: dict[str, Any]) -> list[tuple[str, str, str,
             key = f"convergence.parity.sets.{name}.global_batch_size"
             steps.append((key, one.model, name, one.image_size, one.global_batch_size // 2, 2))
         return steps
+    if pipeline == "time_to_accuracy":
+        timed = sections[pipeline]
+        return [
+            (
+                f"{pipeline}.models.{name}.global_batch_size",
+                name,
+                timed.data,
+                timed.image_size,
+                one.global_batch_size // 2,
+                2,
+            )
+            for name, one in timed.models.items()
+        ]
     if pipeline == "related":
         related = sections["related"]
         models = {one.model for name in related.systems for one in build_system(related, name).variants()}

@@ -13,7 +13,8 @@ from pipelines.experiments.convergence import ConvergenceConfig
 from pipelines.experiments.related import RelatedConfig
 from pipelines.experiments.related.systems import build_system
 from pipelines.experiments.study import StudyConfig
-from pipelines.experiments.sweep import SlowLinkConfig, SweepConfig
+from pipelines.experiments.sweep import MoreWorkersConfig, SlowLinkConfig, SweepConfig
+from pipelines.experiments.time_to_accuracy import TimeToAccuracyConfig
 from pipelines.models import find_factory
 from pipelines.models.config import DenseNetConfig
 from pipelines.parallel.config import DistributedConfig
@@ -33,8 +34,9 @@ SECTIONS: dict[str, type] = {
     "speedup": SpeedupConfig,
     "slow_link": SlowLinkConfig,
     "sweep": SweepConfig,
-    "more_workers": SweepConfig,
+    "more_workers": MoreWorkersConfig,
     "convergence": ConvergenceConfig,
+    "time_to_accuracy": TimeToAccuracyConfig,
     "study": StudyConfig,
     "related": RelatedConfig,
     "tracking": TrackingConfig,

@@ -17,6 +17,7 @@ from pipelines.report.sections import (
     recognition,
     related,
     target,
+    time_to_accuracy,
     trust,
 )
 
@@ -24,6 +25,7 @@ TITLE = "Does gradient quantization make my training faster, and what does it co
 SECTIONS: tuple[Callable[[Inputs], Section], ...] = (
     answers.section,
     headline.section,
+    time_to_accuracy.section,
     trust.section,
     explorer.section,
     recognition.section,

@@ -13,7 +13,7 @@ from pipelines.errors import UserError
 
 Row = dict[str, Any]
 
-EXPERIMENTS = ("sweep", "convergence", "study", "related")
+EXPERIMENTS = ("sweep", "convergence", "time_to_accuracy", "study", "related")
 """Each is a folder of experiments/, a command `make NAME`, and a folder in each of `FOLDERS`."""
 FOLDERS = ("results", "data", "checkpoints")
 

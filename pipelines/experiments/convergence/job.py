@@ -40,11 +40,17 @@ class ConvergenceJob(TrainingJob):
     scores_every_epoch: bool
     """Whether each epoch makes a row, for a curve; otherwise the last one does."""
     result_file: Path
+    link: str | None = None
+    """Rate of the links between emulated nodes that the workers run on, one on each; None: all on localhost."""
+    cycle_milliseconds: float | None = None
+    """Period of Horovod's negotiation; None: Horovod's own."""
+    parts: Path = PARTS
+    """Where the folders of finished seeds lie."""
 
     @property
     def part_folder(self) -> Path:
         """Where finished seeds wait for the others."""
-        return PARTS / self.name
+        return self.parts / self.name
 
     def recipe_of(self, seed: int) -> RecipeConfig:
         """Return the recipe of one run, the rate linear in the global batch."""
@@ -61,7 +67,7 @@ class ConvergenceJob(TrainingJob):
             key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()
         }
         # More seeds, or other files, leave the rows of a seed what they are.
-        for key in ("seeds", "params", "data_folder", "result_file"):
+        for key in ("seeds", "params", "data_folder", "result_file", "parts"):
             del values[key]
         text = json.dumps([values, method_entry, data_checksum], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -125,15 +131,7 @@ def data_folder(data: str) -> Path:
 
 def prepare_config(config: ConvergenceConfig, prepare: PrepareConfig, data: str) -> PrepareConfig:
     """Return the section `prepare` with the name and the limits of a set of the accuracy test."""
-    trained = parity_set(config, data)
-    return replace(
-        prepare,
-        name=data,
-        path=None,
-        train_limit=trained.train_limit,
-        test_limit=trained.test_limit,
-        image_size=trained.image_size,
-    )
+    return prepare.for_set(data, parity_set(config, data))
 
 
 def parity_set(config: ConvergenceConfig, data: str) -> ParitySet:

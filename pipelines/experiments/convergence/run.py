@@ -13,6 +13,7 @@ from pipelines.experiments.convergence.job import ConvergenceJob
 from pipelines.experiments.convergence.replica import train_replica
 from pipelines.models import build_model_for
 from pipelines.parallel.run import horovodrun
+from pipelines.parallel.run.emulated import run_on_cluster
 from pipelines.parallel.run.progress import report_progress
 from pipelines.parallel.virtual_cluster import run_workers
 from pipelines.provenance import provenance
@@ -41,13 +42,26 @@ def run_seeds(job: ConvergenceJob, program: Sequence[str]) -> None:
     parts = FinishedSeeds(job, data.checksum)
     parts.drop_stale()
     if job.workers == HOROVOD_WORKERS and parts.missing():
-        hosts = f"localhost:{HOROVOD_WORKERS}"
-        horovodrun.run(["-np", str(HOROVOD_WORKERS), "-H", hosts], program, 1, job.name)
+        _launch(job, program)
     elif job.workers != HOROVOD_WORKERS:
         torch.set_num_threads(1)
         for seed in tqdm(parts.missing(), desc=job.name, unit="run", disable=None):
             parts.write(seed, _with_facts(job, train_virtual(job, seed, data)))
     parts.join()
+
+
+def _launch(job: ConvergenceJob, program: Sequence[str]) -> None:
+    """Run the two workers with one thread each, on this machine or between emulated nodes."""
+    if job.link is None:
+        hosts = f"localhost:{HOROVOD_WORKERS}"
+        horovodrun.run(["-np", str(HOROVOD_WORKERS), "-H", hosts], program, 1, job.name)
+        return
+    environment = horovodrun.worker_environment(1)
+    if job.cycle_milliseconds is not None:
+        environment["HOROVOD_CYCLE_TIME"] = str(job.cycle_milliseconds)
+    run_on_cluster(
+        program, workers=HOROVOD_WORKERS, link=job.link, environment=environment, description=job.name
+    )
 
 
 def train_virtual(job: ConvergenceJob, seed: int, data: PreparedData) -> list[Row]:

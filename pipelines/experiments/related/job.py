@@ -236,16 +236,7 @@ def prepare_config(prepare: PrepareConfig, shared: RelatedConfig, data: str) -> 
     config = set_of(shared, data)
     known = config.source is None or config.source in SOURCES
     require(known, f"related.{data}.source", config.source, f"null, {', '.join(SOURCES)}")
-    return replace(
-        prepare,
-        name=config.source or data,
-        path=None,
-        train_limit=config.train_limit,
-        test_limit=config.test_limit,
-        image_size=config.image_size,
-        transform=None,
-        label_noise=None,
-    )
+    return replace(prepare.for_set(config.source or data, config), transform=None, label_noise=None)
 
 
 def _delivered_once(source: VariantTraining, folder: Path) -> nn.Module:

@@ -102,18 +102,10 @@ def load_job(data: str, params: Path = DEFAULT_PATH) -> StudyJob:
     """Read the study on `data` from `params`; UserError in one line on every value that is not allowed."""
     load_section(StudyConfig, "study", params)
     config = load_section(StudyDataConfig, f"study.{data}", params)
-    prepare = load_section(PrepareConfig, "prepare", params)
     return StudyJob(
         data=data,
         config=config,
-        prepare=replace(
-            prepare,
-            name=data,
-            path=None,
-            train_limit=config.train_limit,
-            test_limit=config.test_limit,
-            image_size=config.image_size,
-        ),
+        prepare=load_section(PrepareConfig, "prepare", params).for_set(data, config),
         evaluate=load_section(EvaluateConfig, "evaluate", params),
         checkpoints=CHECKPOINTS,
         results=RESULTS,

@@ -3,18 +3,16 @@
 import os
 from dataclasses import dataclass
 
-from pipelines.cluster.spec import MAX_NODES, UNSHAPED, parse_rate
+from pipelines.cluster.spec import MAX_NODES, UNSHAPED, is_link
 from pipelines.config import different, number, require, whole
-from pipelines.config.validate import MOST_BATCH, MOST_SECONDS, MOST_STEPS, MOST_THREADS
+from pipelines.config.validate import MOST_BATCH, MOST_CYCLE, MOST_SECONDS, MOST_STEPS, MOST_THREADS
 from pipelines.errors import UserError
 from pipelines.parallel.config import DistributedConfig
-
-MOST_CYCLE = 10_000.0  # milliseconds: a step would take longer than any that is worth timing
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig:
-    """Which steps are timed, on which links; sections `sweep` and `more_workers`."""
+    """Which steps are timed, on which links; section `sweep`."""
 
     models: tuple[str, ...]
     """Models to time, by registered name; the first matrix axis of the sweep's DVC stage."""
@@ -77,6 +75,28 @@ class SweepConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MoreWorkersConfig(SweepConfig):
+    """Cells that judge the speed-up model beyond two workers; section `more_workers`."""
+
+    own_links: dict[str, tuple[str, ...]]
+    """Links of a model that is not timed on `links`: a small model's must be slower, or cores decide and not links."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges; raises FieldError."""
+        super().__post_init__()
+        for model, links in self.own_links.items():
+            require(model in self.models, "own_links", model, f"keys of models {list(self.models)}")
+            for link in links:
+                require(
+                    is_link(link), "own_links", link, "`unshaped` or 1mbit to 100gbit (`100mbit`, `2.5gbit`)"
+                )
+
+    def links_of(self, model: str) -> tuple[str, ...]:
+        """Return the links that a model is timed on."""
+        return self.own_links.get(model, self.links)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SlowLinkConfig:
     """What is measured on which emulated link; section `slow_link`. Workers and batches are those of `distributed`."""
 
@@ -130,14 +150,3 @@ class SlowLinkConfig:
             cycle_milliseconds=self.cycle_milliseconds,
             oversubscribed_cycle_milliseconds=self.cycle_milliseconds,
         )
-
-
-def is_link(link: str) -> bool:
-    """Tell whether the emulated cluster can make such a link."""
-    if link == UNSHAPED:
-        return True
-    try:
-        parse_rate(link)
-    except UserError:
-        return False
-    return True

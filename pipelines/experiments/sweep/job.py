@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipelines.config import load_section
-from pipelines.experiments.sweep.config import SweepConfig
+from pipelines.experiments.sweep.config import MoreWorkersConfig, SweepConfig
 from pipelines.training.sections import TrainingJob, shared_sections
 
+CONFIGS: dict[str, type[SweepConfig]] = {"sweep": SweepConfig, "more_workers": MoreWorkersConfig}
+"""By section of the parameter file."""
 RESULTS = Path("results/sweep")
 CELLS = RESULTS / "cells"
 Item = TypeVar("Item")
@@ -51,6 +53,6 @@ class SweepJob(TrainingJob):
 
 def load_job(model: str, link: str, params: Path, section: str = "sweep") -> SweepJob:
     """Read the measurements of `model` on `link` from a section of `params`; UserError on every value not allowed."""
-    sweep = load_section(SweepConfig, section, params)
+    sweep = load_section(CONFIGS[section], section, params)
     shared = shared_sections(params)
     return SweepJob(model=model, link=link, sweep=sweep, section=section, params=params, **shared)

@@ -1,17 +1,15 @@
 """Launch the measurements of one model on one link between emulated nodes."""
 
 import os
-import sys
 from collections.abc import Sequence
 
-from pipelines.cluster import EmulatedCluster
-from pipelines.cluster.spec import UNSHAPED
 from pipelines.errors import UserError
 from pipelines.experiments.sweep.config import SweepConfig
 from pipelines.experiments.sweep.job import SweepJob
 from pipelines.experiments.sweep.rows import ALONE
 from pipelines.models import find_factory
 from pipelines.parallel.run import horovodrun
+from pipelines.parallel.run.emulated import run_on_cluster
 from pipelines.parallel.strategies import build_strategy
 from pipelines.results import Row, read_json, write_json
 
@@ -87,11 +85,10 @@ def run_environment(sweep: SweepConfig, workers: int) -> dict[str, str]:
 
 
 def _run(job: SweepJob, workers: int, program: Sequence[str]) -> None:
-    environment = run_environment(job.sweep, workers)
-    description = f"{job.name}, {workers} workers"
-    rate = None if job.link == UNSHAPED else job.link
-    with EmulatedCluster(nodes=workers, rate=rate) as cluster:
-        command = cluster.horovodrun_command(workers, [sys.executable, *program])
-        with cluster.started(command, environment) as process:
-            tails = horovodrun.follow(process, description)
-    horovodrun.check_status(process.returncode, description, tails)
+    run_on_cluster(
+        program,
+        workers=workers,
+        link=job.link,
+        environment=run_environment(job.sweep, workers),
+        description=f"{job.name}, {workers} workers",
+    )

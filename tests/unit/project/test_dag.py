@@ -49,6 +49,16 @@ UNUSED: dict[str, list[str]] = {
     "convergence:curve": ["convergence.parity.*"],
     "convergence:parity": [*CURVES, "convergence.parity.margin_points", "convergence.parity.reference"],
     "convergence:prepare_parity": ["densenet.*", "recipe.*", *CURVES, "convergence.parity.[!ds]*"],
+    # This one prepares, these train on what it has prepared; only the summary compares.
+    "time_to_accuracy:prepare": [
+        *(f"time_to_accuracy.{key}.*" for key in ("augment", "models")),
+        *(f"time_to_accuracy.{key}" for key in ("cycle_milliseconds", "link", "margin_points", "methods")),
+        *(f"time_to_accuracy.{key}" for key in ("reference", "seeds")),
+    ],
+    "time_to_accuracy:train": [
+        *(f"time_to_accuracy.{key}" for key in ("data", "image_size", "margin_points", "reference")),
+        "time_to_accuracy.*_limit",
+    ],
     # The jobs of a data set load everything; this one trains nothing ...
     "study:prepare": ["densenet.*", "evaluate.*", "recipe.*", "study.*"],
     # ... and these read prepared data, and of their own data set (`DATA`) not what the others vary.

@@ -141,6 +141,8 @@ COMMANDS = [
     ["study.compare", "--data", "digits", "--model"],
     ["sweep.measure", "--link"],
     ["sweep.measure", "--model"],
+    ["time_to_accuracy.train", "--method", "sdp", "--model"],
+    ["time_to_accuracy.train", "--model", "densenet100", "--method"],
 ]
 NUMBERS = [["train", "--depth"], ["convergence.curve", "--workers"], ["predict", "s.png", "--top"]]
 

@@ -1,0 +1,43 @@
+"""The trainings of one model by one method: a convergence job between emulated nodes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from pipelines.config import load_section
+from pipelines.errors import UserError
+from pipelines.experiments.convergence.job import ConvergenceJob
+from pipelines.experiments.time_to_accuracy.config import DATA, RUNS, WORKERS, TimeToAccuracyConfig
+from pipelines.models import find_factory
+from pipelines.training.sections import shared_sections
+
+PARTS = Path("checkpoints/time_to_accuracy")
+
+
+def load_job(model: str, method: str, params: Path) -> ConvergenceJob:
+    """Read the trainings of `model` by `method` from `params`; UserError on values that are not allowed."""
+    config = load_section(TimeToAccuracyConfig, "time_to_accuracy", params)
+    find_factory(model)  # also: an unknown name would be one of a file
+    if model not in config.models:
+        raise UserError(
+            f"--model: {model!r} is no key of time_to_accuracy.models; allowed: {', '.join(config.models)}"
+        )
+    trained = config.models[model]
+    shared = shared_sections(params, DATA)
+    shared["recipe"] = replace(shared["recipe"], augment=config.augment)
+    name = f"{model}-{method}"
+    return ConvergenceJob(
+        name=name,
+        model=model,
+        method=method,
+        workers=WORKERS,
+        seeds=config.seeds,
+        global_batch_size=trained.global_batch_size,
+        epochs=trained.epochs,
+        scores_every_epoch=True,
+        result_file=RUNS / f"{name}.json",
+        parts=PARTS,
+        params=params,
+        link=config.link,
+        cycle_milliseconds=config.cycle_milliseconds,
+        **shared,
+    )

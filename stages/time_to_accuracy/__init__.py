@@ -1,0 +1,1 @@
+"""Stages of `make time_to_accuracy`."""
