@@ -7,6 +7,7 @@ from pipelines.config.validate import MOST_EPOCHS, MOST_SEED
 from pipelines.data.config import AugmentConfig, check_limits
 from pipelines.data.corruptions import CORRUPTIONS
 from pipelines.errors import UserError
+from pipelines.experiments.study.variants import NAMES
 from pipelines.models import MODELS, find_factory, is_densenet
 from pipelines.training.config import MOST_RATE
 
@@ -41,6 +42,8 @@ class StudyDataConfig:
     """Initial rates of the curves, with the schedule `step`."""
     ablated_model: str | None
     """The DenseNet whose parts are changed one at a time; null: none."""
+    ablated_variants: tuple[str, ...] | None
+    """Changes to train beside the unchanged one, by name (`pipelines/experiments/study/variants.py`); null: all."""
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -49,6 +52,10 @@ class StudyDataConfig:
         number(self, "learning_rates", "curve_rates", above=0.0, most=MOST_RATE)
         different(self, "learning_rates", "seeds", least=1)
         different(self, "curve_rates", "models", "curve_models", "corruptions")
+        if self.ablated_variants is not None:
+            different(self, "ablated_variants")
+            for name in self.ablated_variants:
+                require(name in NAMES, "ablated_variants", name, f"null or a list of {', '.join(NAMES)}")
         for name in self.corruptions:
             require(name in CORRUPTIONS, "corruptions", name, f"a list of {', '.join(CORRUPTIONS)}")
         whole(self, "seeds", least=0, most=MOST_SEED)

@@ -62,12 +62,12 @@ UNUSED: dict[str, list[str]] = {
     # The jobs of a data set load everything; this one trains nothing ...
     "study:prepare": ["densenet.*", "evaluate.*", "recipe.*", "study.*"],
     # ... and these read prepared data, and of their own data set (`DATA`) not what the others vary.
-    "study:compare": [*OTHERS, "study.DATA.curve_*", "study.DATA.ablated_model"],
+    "study:compare": [*OTHERS, "study.DATA.curve_*", "study.DATA.ablated_*"],
     "study:curves": [
         *OTHERS,
         "evaluate.*",
         "study.DATA.models",
-        "study.DATA.ablated_model",
+        "study.DATA.ablated_*",
         *TUNING,
         CORRUPTIONS,
     ],

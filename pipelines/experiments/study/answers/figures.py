@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from pipelines.figures import GREY, PLAIN, color_of, figure, label_plainly, scale_costs
+from pipelines.figures import GREY, PLAIN, color_of, figure, label_plainly
 from pipelines.results import Row
 
 PANEL_WIDTH = 3.0  # inches
@@ -122,28 +122,3 @@ def draw_robustness(rows: Sequence[Row], path: Path) -> None:
         panels[0].set_ylabel("test accuracy in %")
         handles, labels = panels[0].get_legend_handles_labels()
         drawing.legend(handles, labels, loc="outside lower center", ncols=4)
-
-
-def draw_cost(summary: Sequence[Row], key: str, label: str, path: Path) -> None:
-    """Draw the mean test accuracy, bars one deviation over seeds, against the cost `key`; writes `path`.
-
-    `summary`: a row a model with test_accuracy_mean and test_accuracy_std (None for one seed: no bar).
-    """
-    with figure(path, 5.6, 3.6) as drawing:
-        axes = drawing.add_subplot()
-        for index, row in enumerate(summary):
-            deviation = row["test_accuracy_std"]
-            axes.errorbar(
-                row[key],
-                100 * row["test_accuracy_mean"],
-                yerr=None if deviation is None else 100 * deviation,
-                fmt=MARKERS[index % len(MARKERS)],
-                color=color_of(index),
-                capsize=2.5,
-                elinewidth=1,
-                label=row["model"],
-            )
-        scale_costs(axes, [row[key] for row in summary])
-        axes.set(xlabel=label, ylabel="test accuracy in %")
-        axes.set_title("Test accuracy, mean and deviation over seeds")
-        drawing.legend(loc="outside right upper")

@@ -207,13 +207,14 @@ def ablation_section(found: DataResults, _: Pictures) -> Section:
 
 def pictures_section(found: DataResults, pictures: Pictures) -> Section:
     """Show accuracy against what it costs."""
-    figures = pictures(
-        f"{found.data}_parameters.svg", f"{found.data}: test accuracy against the number of parameters."
+    caption = (
+        f"{found.data}: test accuracy against parameters, multiply-adds, memory and seconds of training."
     )
-    figures += pictures(
-        f"{found.data}_seconds.svg", f"{found.data}: test accuracy against the time of training."
-    )
-    notes = ["Bars: one standard deviation over seeds; a single seed has none."]
+    figures = pictures(f"{found.data}_pareto.svg", caption)
+    notes = [
+        "Bars: one standard deviation over seeds; a single seed has none. Hollow: the ablated model with one thing "
+        "changed, at the recipe's rate. The dashed line joins the networks that no other beats in both."
+    ]
     return Section(
         f"pictures-{found.data}",
         f"Accuracy and cost: {found.data}",

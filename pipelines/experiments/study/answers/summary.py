@@ -5,14 +5,10 @@ from dataclasses import fields
 from pathlib import Path
 
 from pipelines.experiments.study.answers.collect import DataResults, read_data
-from pipelines.experiments.study.answers.figures import (
-    draw_cost,
-    draw_depth_curves,
-    draw_rates,
-    draw_robustness,
-)
+from pipelines.experiments.study.answers.figures import draw_depth_curves, draw_rates, draw_robustness
 from pipelines.experiments.study.answers.page import write_page
 from pipelines.experiments.study.answers.paper import read_paper_run
+from pipelines.experiments.study.answers.pareto import draw_pareto, points_of
 from pipelines.experiments.study.answers.robustness import robustness_rows
 from pipelines.experiments.study.answers.tables import ablation_rows, claim_rows, comparison_rows
 from pipelines.experiments.study.config import StudyConfig
@@ -54,9 +50,6 @@ def draw_figures(found: DataResults, milestones: Sequence[float], folder: Path) 
         draw_rates(found.curves, folder / f"{prefix}_rates.svg")
     if found.corruption:
         draw_robustness(found.corruption, folder / f"{prefix}_robustness.svg")
-    summary = [row for row in comparison_rows(found.comparison) if row["num_seeds"]]
-    if summary:
-        draw_cost(summary, "num_parameters", "parameters", folder / f"{prefix}_parameters.svg")
-        label = "training time in seconds, mean over seeds"
-        timed = [row for row in summary if row["train_seconds_mean"] is not None]
-        draw_cost(timed, "train_seconds_mean", label, folder / f"{prefix}_seconds.svg")
+    points = points_of(comparison_rows(found.comparison), ablation_rows(found.ablation))
+    if points:
+        draw_pareto(points, folder / f"{prefix}_pareto.svg")

@@ -44,6 +44,7 @@ COMPARISON = (
     Column("auc_micro", "AUC micro", str, max),
     Column("test_loss_mean", "NLL", decimal, min),
     Column("calibration_error_mean", "calibration error", decimal, min),
+    Column("peak_memory_bytes", "memory of a step", mebibytes, min),
     Column("train_seconds_mean", "training", seconds, min),
     Column("published_error_percent", "published error", published_percent),
 )
@@ -111,6 +112,7 @@ def comparison_rows(rows: Sequence[Row]) -> list[Row]:
             row[f"{metric}_high"] = max(one[f"{metric}_high"] for one in mine)
         if mine:
             row |= _train_seconds([one for one in mine if one.get("threads") == threads])
+        row["peak_memory_bytes"] = first.get("peak_memory_bytes")  # rows of earlier versions have none
         table.append(row)
     return table
 
@@ -151,7 +153,8 @@ def shown_tuning(rows: Sequence[Row]) -> list[Row]:
 
 
 def ablation_rows(rows: Sequence[Row]) -> list[Row]:
-    """Return a row a variant from a row a seed."""
+    """Return a row a variant from a row a seed; times of training as in `comparison_rows`."""
+    threads = commonest_threads([row for row in rows if row["test_accuracy"] is not None])
     table = []
     for variant in dict.fromkeys(row["variant"] for row in rows):
         every = [row for row in rows if row["variant"] == variant]
@@ -160,7 +163,8 @@ def ablation_rows(rows: Sequence[Row]) -> list[Row]:
         row["num_seeds"], row["num_diverged"] = len(values), len(every) - len(values)
         row["test_accuracy_mean"] = float(np.mean(values)) if values else None
         row["test_accuracy_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        table.append(row)
+        timed = [one for one in every if one["test_accuracy"] is not None and one.get("threads") == threads]
+        table.append(row | _train_seconds(timed))
     return table
 
 

@@ -2,8 +2,7 @@
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 
@@ -12,58 +11,25 @@ from pipelines.evaluation.evaluate import Evaluated
 from pipelines.experiments.study.job import StudyJob, Training
 from pipelines.experiments.study.runs.compare import evaluate_best, tested_fields
 from pipelines.experiments.study.runs.outcome import common_fields, remove_runs, train_all
-from pipelines.experiments.study.runs.pool import num_cores, run_all
-from pipelines.experiments.study.runs.steps import peak_memory_bytes, step_of, timed_rounds
+from pipelines.experiments.study.runs.steps import peak_memories, step_of, timed_rounds
 from pipelines.experiments.study.runs.worker import Trained
-from pipelines.models import DenseNetConfig
+from pipelines.experiments.study.variants import REFERENCE, Variant, variants_of
 from pipelines.models.blocks import block_layers, counted_depth
 from pipelines.models.statistics import count_training_multiply_adds
 from pipelines.results import Row, write_json
 
-REFERENCE = "reference"
 STEP_ROUNDS = 15
 NUM_DRAWS = 10  # of what a step discards; nearly all groups being of one size, its multiply-adds vary little
 
 
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """A change of the ablated model."""
-
-    changed: str
-    """What differs from the reference, in words for the table."""
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the section densenet."""
-
-
-def variants_of(densenet: DenseNetConfig) -> dict[str, Variant]:
-    """Return the variants by name: stochastic feature reuse, scale reduction, the parts of DenseNet-BC.
-
-    The first is the reference, `densenet` with full reuse. Where its first convolution would follow a changed
-    growth rate or bottleneck, a variant keeps the reference's. Without a bottleneck a variant keeps the number
-    of its layers, not the nominal depth, which would double it.
-    """
-    growth, width = max(1, densenet.growth_rate // 2), max(1, densenet.bottleneck_width // 2)
-    initial = densenet.stem_width
-    half, stem = max(1, initial // 2), {"initial_width": initial}
-    recompute = not densenet.memory_efficient
-    by_layer, by_group = {"discard_granularity": "layer"}, {"discard_granularity": "channel_group"}
-    quarter, narrow = {"discard_rate": 0.25}, {"bottleneck_width": width}
-    wide, direct = {"compression": 1.0}, {"bottleneck": False, **stem}
-    table: list[tuple[str, str, Mapping[str, Any]]] = [
-        (REFERENCE, "nothing: full reuse", {}),
-        ("discard_layer_25", "discard_rate 0.25 by layer", {**quarter, **by_layer}),
-        ("discard_group_25", "discard_rate 0.25 by channel group", {**quarter, **by_group}),
-        ("discard_layer_50", "discard_rate 0.5 by layer", {"discard_rate": 0.5, **by_layer}),
-        ("half_growth", f"growth_rate {growth}", {"growth_rate": growth, **stem}),
-        ("narrow_bottleneck", f"bottleneck_width {width}", narrow),
-        ("half_initial", f"initial_width {half}", {"initial_width": half}),
-        ("both", f"discard_rate 0.25 by layer, bottleneck_width {width}", {**quarter, **by_layer, **narrow}),
-        ("no_compression", "compression 1", wide),
-        ("no_bottleneck", "bottleneck false", direct),
-        ("plain", "bottleneck false, compression 1", {**direct, **wide}),
-        ("other_memory", f"memory_efficient {str(recompute).lower()}", {"memory_efficient": recompute}),
-    ]
-    return {name: Variant(changed=changed, changes=changes) for name, changed, changes in table}
+def chosen_variants(job: StudyJob) -> dict[str, Variant]:
+    """Return the variants that the section names, the reference always first."""
+    chosen = job.config.ablated_variants
+    return {
+        name: one
+        for name, one in variants_of(job.densenet).items()
+        if chosen is None or name == REFERENCE or name in chosen
+    }
 
 
 def variant_training(job: StudyJob, model: str, variant: Variant, seed: int) -> Training:
@@ -87,7 +53,7 @@ def ablate(job: StudyJob) -> list[Row]:
     rows: list[Row] = []
     finished: list[Trained] = []
     if model is not None:
-        variants = variants_of(job.densenet)
+        variants = chosen_variants(job)
         cases = [(name, seed) for name in variants for seed in job.config.seeds]
         trainings = [variant_training(job, model, variants[name], seed) for name, seed in cases]
         finished = train_all(trainings, "ablation")
@@ -111,13 +77,7 @@ def measure_costs(trainings: Mapping[str, Training]) -> dict[str, Row]:
     median over rounds of both steps' ratio) with step_threads threads, all in this process; peak_memory_bytes,
     each in a process of its own.
     """
-    peaks = run_all(
-        peak_memory_bytes,
-        list(trainings.values()),
-        num_processes=num_cores(),
-        description="memory",
-        fresh=True,
-    )
+    peaks = peak_memories(list(trainings.values()))
     data = load_prepared(next(iter(trainings.values())).data_folder)
     seconds = timed_rounds({name: step_of(one, data) for name, one in trainings.items()}, STEP_ROUNDS)
     reference = next(iter(seconds.values()))

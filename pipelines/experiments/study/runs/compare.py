@@ -12,6 +12,7 @@ from pipelines.evaluation.robustness import corrupted_accuracies
 from pipelines.evaluation.runs import BEST, TrainedRun
 from pipelines.experiments.study.job import StudyJob
 from pipelines.experiments.study.runs.outcome import common_fields, remove_runs, train_all
+from pipelines.experiments.study.runs.steps import peak_memories
 from pipelines.experiments.study.runs.worker import Trained
 from pipelines.results import Row, write_json
 from pipelines.training import load_checkpoint, rebuild_model
@@ -30,8 +31,9 @@ def compare(job: StudyJob, model: str) -> list[Row]:
     """Tune, repeat and test `model`; returns the rows.
 
     Writes compare-DATA-MODEL.json, a row a tried rate (experiment `tuning`, without test figures), one a seed
-    (`comparison`) and one a seed, corruption and severity (`corruption`), and probabilities-DATA-MODEL.npz: labels
-    int64 [n], seeds int64 [s] and test probabilities float32 [s, n, k] of the seeds that did not diverge.
+    (`comparison`, with the memory of a training step) and one a seed, corruption and severity (`corruption`), and
+    probabilities-DATA-MODEL.npz: labels int64 [n], seeds int64 [s] and test probabilities float32 [s, n, k] of the
+    seeds that did not diverge.
     """
     config = job.config
     tried = [
@@ -48,7 +50,11 @@ def compare(job: StudyJob, model: str) -> list[Row]:
     data = load_prepared(job.data_folder)
     evaluated = [evaluate_best(job, run, data) for run in runs]
     rows = [tuning_row(run, chosen=index == chosen) for index, run in enumerate(tuned)]
-    rows += [_comparison_row(run, one) for run, one in zip(runs, evaluated, strict=True)]
+    (peak,) = peak_memories(repeated[:1])
+    rows += [
+        _comparison_row(run, one) | {"peak_memory_bytes": peak}
+        for run, one in zip(runs, evaluated, strict=True)
+    ]
     rows += [row for run in runs for row in _corruption_rows(job, run, data)]
     name = f"{job.data}-{model}"
     write_probabilities(job, name, data, [one for one in evaluated if one is not None])

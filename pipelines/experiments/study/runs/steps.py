@@ -1,7 +1,7 @@
 """What a training step costs: its time against others in the same process, and its peak memory."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipelines.data import PreparedData, load_prepared
 from pipelines.experiments.study.job import Training
+from pipelines.experiments.study.runs.pool import num_cores, run_all
 from pipelines.models.blocks import NUM_BLOCKS, counted_depth
 from pipelines.training import RecipeConfig, build_optimizer, compute_gradients, resolve_runtime
 
@@ -64,6 +65,11 @@ def step_of(training: Training, data: PreparedData) -> Step:
     images = torch.randn(shape, generator=generator)
     labels = torch.randint(0, data.num_classes, (size,), generator=generator)
     return make_step(training.build(data), training.recipe, images, labels)
+
+
+def peak_memories(trainings: Sequence[Training]) -> list[int]:
+    """Return the `peak_memory_bytes` of each, in a process of its own."""
+    return run_all(peak_memory_bytes, trainings, num_processes=num_cores(), description="memory", fresh=True)
 
 
 def peak_memory_bytes(training: Training) -> int:

@@ -72,6 +72,7 @@ def comparison_row(model: str, seed: int, accuracy: float | None) -> Row:
         "best_validation_accuracy": 0.98,
         "best_epoch": 9,
         "images_per_second": 900.0,
+        "peak_memory_bytes": 30 * PARAMETERS[model],
     }
 
 

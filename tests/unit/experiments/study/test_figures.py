@@ -3,13 +3,11 @@
 from pathlib import Path
 
 from pipelines.experiments.study.answers.figures import (
-    draw_cost,
     draw_depth_curves,
     draw_rates,
     rate_drop_epochs,
 )
-from pipelines.experiments.study.answers.tables import comparison_rows
-from tests.unit.experiments.study.rows import ACCURACY, CURVE_RATES, DEPTHS, comparison_row, curve_rows
+from tests.unit.experiments.study.rows import CURVE_RATES, DEPTHS, curve_rows
 
 MILESTONES = (0.5, 0.75)
 
@@ -39,24 +37,3 @@ def test_a_diverged_run_ends_where_it_diverged(tmp_path: Path) -> None:
     draw_depth_curves([*rows, *lost], MILESTONES, tmp_path / "curves.svg")
     draw_rates([*rows, *lost], tmp_path / "rates.svg")
     assert ">densenet50<" in (tmp_path / "rates.svg").read_text(encoding="utf-8")
-
-
-def test_cost_names_every_model_with_one_seed_or_more(tmp_path: Path) -> None:
-    rows = [
-        comparison_row(model, seed, value)
-        for model, values in ACCURACY.items()
-        for seed, value in enumerate(values[:1] if model == "resnet18" else values, start=1)
-    ]
-    draw_cost(comparison_rows(rows), "num_parameters", "parameters", tmp_path / "cost.svg")
-    text = (tmp_path / "cost.svg").read_text(encoding="utf-8")
-    for name in (*ACCURACY, "parameters", "1M"):
-        assert f">{name}<" in text
-
-
-def test_costs_of_one_magnitude_are_numbered_too(tmp_path: Path) -> None:
-    rows = comparison_rows([comparison_row(model, 1, 0.5) for model in ACCURACY])
-    close = [row | {"train_seconds_mean": 700.0 + 200 * index} for index, row in enumerate(rows)]
-    draw_cost(close, "train_seconds_mean", "seconds", tmp_path / "cost.svg")
-    text = (tmp_path / "cost.svg").read_text(encoding="utf-8")
-    assert ">500<" in text or ">600<" in text
-    assert ">1k<" in text

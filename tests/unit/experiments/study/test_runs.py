@@ -16,11 +16,12 @@ from pipelines.errors import UserError
 from pipelines.evaluation import EvaluateConfig
 from pipelines.experiments.study.config import StudyDataConfig
 from pipelines.experiments.study.job import StudyJob
-from pipelines.experiments.study.runs.ablation import REFERENCE, ablate, variant_training, variants_of
+from pipelines.experiments.study.runs.ablation import ablate, chosen_variants, variant_training
 from pipelines.experiments.study.runs.compare import choose, compare
 from pipelines.experiments.study.runs.curves import trace_curves
 from pipelines.experiments.study.runs.outcome import train_all
 from pipelines.experiments.study.runs.worker import RECORD, Trained, train_run
+from pipelines.experiments.study.variants import NAMES, REFERENCE, variants_of
 from pipelines.models import count_parameters
 from pipelines.results import Row, read_json
 from tests.configs import make_densenet, make_recipe
@@ -42,6 +43,7 @@ CONFIG = StudyDataConfig(
     curve_models=(MODEL,),
     curve_rates=(0.05, DIVERGING),
     ablated_model=MODEL,
+    ablated_variants=None,
 )
 COMMON = {
     *("experiment", "data", "model", "seed", "learning_rate", "epochs", "batch_size", "num_train_images"),
@@ -107,6 +109,8 @@ def test_every_seed_is_tested_at_the_chosen_rate(compared: list[Row], job: Study
     for row in seeds:
         assert set(row) >= COMMON
         assert row["num_train_images"] == len(load_prepared(job.data_folder).train)
+        # A step keeps at least its gradients and the momentum, 4 bytes a parameter each.
+        assert row["peak_memory_bytes"] > 8 * row["num_parameters"]
         assert row["test_accuracy_low"] <= row["test_accuracy"] <= row["test_accuracy_high"]
         assert row["auc_micro_low"] <= row["auc_micro"] <= row["auc_micro_high"]
 
@@ -158,6 +162,13 @@ def test_variants_change_the_size_as_they_say(job: StudyJob) -> None:
     assert {name for name in sizes if sizes[name] < sizes[REFERENCE]} >= smaller
     assert sizes["no_compression"] > sizes[REFERENCE]
     assert sizes["plain"] > sizes["no_bottleneck"]
+
+
+def test_the_section_names_the_variants_to_train(job: StudyJob) -> None:
+    assert tuple(variants_of(job.densenet)) == tuple(chosen_variants(job)) == NAMES
+    config = dataclasses.replace(job.config, ablated_variants=("both", "half_growth"))
+    chosen = chosen_variants(dataclasses.replace(job, config=config))
+    assert list(chosen) == [REFERENCE, "half_growth", "both"]
 
 
 @pytest.mark.parametrize("changes", [{}, {"initial_width": 10}, {"bottleneck": False}])

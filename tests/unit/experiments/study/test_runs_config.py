@@ -36,6 +36,7 @@ def params_with(folder: Path, key: str, value: Any) -> Path:
         ("seeds", [1, 1]),
         ("curve_rates", []),
         ("ablated_model", "vgg16_bn"),
+        ("ablated_variants", ["thinner"]),
     ],
 )
 def test_a_value_that_is_not_allowed_is_named(tmp_path: Path, key: str, value: Any) -> None:

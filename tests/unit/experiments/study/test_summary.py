@@ -15,7 +15,7 @@ from tests.browser import CHROMIUM, Visit, chromium
 from tests.unit.experiments.study.rows import comparison_row, write_study
 
 MILESTONES = (0.5, 0.75)
-FIGURES = ["curves", "parameters", "rates", "robustness", "seconds"]
+FIGURES = ["curves", "pareto", "rates", "robustness"]
 
 
 @pytest.fixture
