@@ -53,6 +53,7 @@ def sweep_rows(
             "timed_steps": len(steps[method]) * steps_per_block,
             **step_values(steps[method]),
             **paired_values(mine, rounds),
+            **wire_values(mine, rounds[ALONE], facts["link"]),
             **byte_values(mine, negotiation[method], facts["link"]),
         }
         for method, mine in rounds.items()
@@ -88,6 +89,22 @@ def paired_values(mine: Columns, rounds: Mapping[str, Columns]) -> Row:
         "encode_seconds": float(np.median(mine["encode_seconds"])),
         "decode_seconds": float(np.median(mine["decode_seconds"])),
     }
+
+
+def wire_values(mine: Columns, alone: Columns, link: str) -> Row:
+    """Return the values of a method's row that say how far its step is from the limit.
+
+    `efficiency`: the step of one worker that exchanges nothing over the method's, round by round. `wire_seconds`: how
+    long the payload takes on the link at its rate; `hidden_wire_seconds`: what of it is not exposed, because the worker
+    computed meanwhile; both None on a link that is not shaped.
+    """
+    row: Row = {"efficiency": float(np.median(alone["step_seconds"] / mine["step_seconds"]))}
+    wire = mine["payload_bytes"] * seconds_per_byte(link)
+    hidden = np.maximum(wire - np.maximum(mine["step_seconds"] - alone["step_seconds"], 0.0), 0.0)
+    known = link != UNSHAPED
+    row["wire_seconds"] = float(np.median(wire)) if known else None
+    row["hidden_wire_seconds"] = float(np.median(hidden)) if known else None
+    return row
 
 
 def byte_values(mine: Columns, negotiation: NDArray[np.float64], link: str) -> Row:

@@ -17,7 +17,8 @@ NOTES = (
     "same round: median and quartiles; a slow spell of the machine lengthens both.",
     "*One worker* (method `alone`) trains without any exchange, on all nodes of the run at the same time: it shares "
     "the machine's cores and memory as the workers of the other methods do. *Exposed communication* is what a step "
-    "takes longer than this one of the same round and run.",
+    "takes longer than this one of the same round and run, *hidden wire time* what the payload takes on the link "
+    "beyond that: the worker computes meanwhile. *Efficiency* is the step of one worker over the method's, at most 1.",
     "A block ends when all that it sent has arrived and is applied. Methods that apply updates late (`ssp`, layerwise "
     "updates) so wait once a block for what would otherwise be hidden behind the next steps: a lower bound of what "
     "they gain.",
@@ -39,6 +40,7 @@ MILLISECONDS = {
     "step_seconds_iqr": "spread, ms",
     "one_worker_step_seconds_median": "one worker, ms",
     "exposed_communication_seconds": "exposed communication, ms",
+    "hidden_wire_seconds": "hidden wire time, ms",
     "encode_seconds": "encode, ms",
     "decode_seconds": "decode, ms",
 }
@@ -78,6 +80,7 @@ def table(rows: list[Row]) -> Iterator[str]:
         "rounds",
         "steps",
         *MILLISECONDS.values(),
+        "efficiency",
         *KILOBYTES.values(),
     ]
     yield markdown_line([*titles, "`sdp` over this", "this over `sdp`, by round"])
@@ -92,10 +95,13 @@ def table(rows: list[Row]) -> Iterator[str]:
             str(row["num_rounds"]),
             str(row["timed_steps"]),
         ]
-        cells += [f"{1e3 * row[key]:.1f}" for key in MILLISECONDS] + [
-            f"{row[key] / 1e3:.1f}" for key in KILOBYTES
-        ]
+        cells += [_scaled(row[key], 1e3) for key in MILLISECONDS]
+        cells += [f"{row['efficiency']:.2f}", *(_scaled(row[key], 1e-3) for key in KILOBYTES)]
         yield markdown_line([*cells, verdict(row, rows), paired_verdict(row)])
+
+
+def _scaled(value: float | None, factor: float) -> str:
+    return "–" if value is None else f"{factor * value:.1f}"
 
 
 def verdict(row: Row, rows: list[Row]) -> str:

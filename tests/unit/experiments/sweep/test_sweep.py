@@ -299,3 +299,17 @@ def test_the_summary_writes_rows_table_and_figures(tmp_path: Path, monkeypatch: 
     assert lines[end + 1 :] == list(policy_table([]))
     for name in ("steps", "acceleration"):
         assert "<svg" in (tmp_path / f"results/sweep/{name}.svg").read_text()
+
+
+def test_what_of_the_wire_is_hidden_behind_computing() -> None:
+    # 1,000 bytes take 80 microseconds at 100 Mbit/s; of these, 20 make the step longer.
+    hidden = rows_of(blocks([1.0 + 20e-6, 2.0 + 20e-6, 4.0 + 20e-6], [1.0, 2.0, 4.0]))["gq4"]
+    assert hidden["wire_seconds"] == pytest.approx(80e-6)
+    assert hidden["hidden_wire_seconds"] == pytest.approx(60e-6)
+    exposed = rows_of(blocks([1.25, 2.5, 5.0], [1.0, 2.0, 4.0]))["gq4"]
+    assert (exposed["efficiency"], exposed["hidden_wire_seconds"]) == (pytest.approx(0.8), 0.0)
+
+
+def test_an_unshaped_link_has_no_wire_time() -> None:
+    rows = sweep_rows([blocks([1.0], [1.0])], COLUMNS, FACTS | {"link": "unshaped"}, 4)
+    assert {(row["wire_seconds"], row["hidden_wire_seconds"]) for row in rows} == {(None, None)}
