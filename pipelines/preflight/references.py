@@ -74,7 +74,12 @@ def data_used(sections: dict[str, Any]) -> Iterator[Use]:
     if timed := sections.get("time_to_accuracy"):
         yield Use("time_to_accuracy.data", timed.data)
     if study := sections.get("study"):
-        yield from (Use("study", name) for name in vars(study))
+        for name, part in vars(study).items():
+            yield (
+                Use(f"study.{name}", name)
+                if part.source is None
+                else Use(f"study.{name}.source", part.source)
+            )
 
 
 def methods_used(sections: dict[str, Any]) -> Iterator[tuple[Use, tuple[int, ...]]]:

@@ -58,7 +58,7 @@ def _data_problems(pipeline: str, sections: dict[str, Any]) -> tuple[list[str], 
     if pipeline == "convergence" and convergence:
         parts = list(convergence.parity.data)
     elif pipeline == "study" and study:
-        parts = list(vars(study))
+        parts = [part.source or name for name, part in vars(study).items()]
     elif pipeline == "related":
         parts = list(ALL_SETS)
     needed = [] if pipeline in own else [prepare.name]
@@ -149,7 +149,7 @@ def _steps(pipeline: str, sections: dict[str, Any]) -> list[tuple[str, str, str,
             for data in DATA_SETS
         ]
     return [
-        ("recipe.batch_size", model, name, side, recipe.batch_size, 1)
+        ("recipe.batch_size", model, part.source or name, part.image_size, recipe.batch_size, 1)
         for name, part in vars(sections["study"]).items()
         for model in (*part.models, *part.curve_models)
     ]

@@ -25,6 +25,7 @@ CLAIMS = (
     Column("answer", "answer"),
     Column("difference", "mean difference"),
     Column("interval", "95 % interval"),
+    Column("detectable", "least mean that would decide"),
     Column("p_value", "p", decimal),
     Column("num_pairs", "pairs", count),
     Column("rule", "rule"),
@@ -75,10 +76,14 @@ def shown_claims(rows: Sequence[Row]) -> list[Row]:
 
 
 def difference_cells(row: Row) -> Row:
-    """Return the cells difference and interval of a row with a difference and its bounds; None: unknown."""
+    """Return the cells difference, interval and detectable of a row with a difference and its bounds; None: unknown.
+
+    Detectable is half the interval: a mean of so much above 0 would have an interval above 0.
+    """
     unit, factor = (" nats", 1) if row.get("unit") == "nats" else (" points", 100)
     difference, low, high = row["difference"], row["difference_low"], row["difference_high"]
     return {
         "difference": None if difference is None else f"{factor * difference:+.3g}{unit}",
         "interval": None if low is None else f"[{factor * low:+.3g}, {factor * high:+.3g}]",
+        "detectable": None if low is None else f"{factor * (high - low) / 2:.3g}{unit}",
     }

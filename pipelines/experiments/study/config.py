@@ -16,6 +16,8 @@ from pipelines.training.config import MOST_RATE
 class StudyDataConfig:
     """What is trained on one data set; the sections prepare, recipe and densenet give the rest."""
 
+    source: str | None
+    """Registered data set that the images are of; null: the one that the key names."""
     train_limit: int | None
     """As prepare.train_limit, which it replaces."""
     test_limit: int | None
@@ -75,14 +77,16 @@ class StudyDataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """Section `study`: each key is a registered data set."""
+    """Section `study`: each key is a registered data set, or a name for another part of one (`source`)."""
 
     digits: StudyDataConfig
     """The set that is installed with scikit-learn: needs no network."""
     fashion_mnist: StudyDataConfig
     """A part of Fashion-MNIST; needs the data or a network."""
     cifar10: StudyDataConfig
-    """A part of CIFAR-10; needs the data or a network."""
+    """A part of CIFAR-10, for comparisons; needs the data or a network."""
+    cifar10_whole: StudyDataConfig
+    """All of CIFAR-10, for what one model reaches; needs the data or a network."""
 
 
 def _require_models(key: str, names: tuple[str, ...]) -> None:

@@ -57,7 +57,7 @@ class StudyJob(TrainingJob):
     """The study on one data set."""
 
     data: str
-    """Name of the data set, which is the key below the section `study`."""
+    """Key below the section `study`: a data set's name, or that of another part of one. Rows carry it."""
     config: StudyDataConfig
     prepare: PrepareConfig
     evaluate: EvaluateConfig
@@ -105,7 +105,7 @@ def load_job(data: str, params: Path = DEFAULT_PATH) -> StudyJob:
     return StudyJob(
         data=data,
         config=config,
-        prepare=load_section(PrepareConfig, "prepare", params).for_set(data, config),
+        prepare=load_section(PrepareConfig, "prepare", params).for_set(config.source or data, config),
         evaluate=load_section(EvaluateConfig, "evaluate", params),
         checkpoints=CHECKPOINTS,
         results=RESULTS,

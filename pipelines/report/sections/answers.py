@@ -17,15 +17,17 @@ def section(inputs: Inputs) -> Section:
     sweep, sweep_committed = inputs.experiment("sweep/sweep.json")
     parity, parity_committed = inputs.experiment("convergence/parity.json")
     claims, origin = read_claims(inputs.folder)
-    verdicts = [*_speed(sweep), *_accuracy(parity), *_models(claims)]
+    timed, timed_committed = inputs.experiment("time_to_accuracy/time_to_accuracy.json")
+    verdicts = [*_speed(sweep), *_accuracy(parity), *_sooner(timed), *_models(claims)]
     sources = [
         f"Speed: {whose(sweep_committed, 'make sweep')}. Accuracy: {whose(parity_committed, 'make convergence')}. "
-        f"Models: {origin[0].lower()}{origin[1:]}"
+        f"{_source_of(timed, timed_committed)}Models: {origin[0].lower()}{origin[1:]}"
     ]
     rules = [
         "Speed: a claim holds when the 95 % interval of the median ratio, step of plain sums over step of GQ round by "
         "round, lies above 1 for every model, and does not hold when it lies below 1 for one. Accuracy: it holds when "
-        "two one-sided t tests over paired seeds reject a difference of 0.5 points or more.",
+        "two one-sided t tests over paired seeds reject a difference of 0.5 points or more. Time to accuracy: it holds "
+        "when every seed reaches the accuracy and the interval of the ratio of times lies above 1.",
         *([RULE] if claims else []),
     ]
     tests = shown_claims(claims)
@@ -98,6 +100,31 @@ def _accuracy(parity: Sequence[Row]) -> Iterator[Verdict]:
             f"{name} keeps the accuracy of plain sums within {margin:g} points on {row['data']}",
             f"{signed(row['difference_points'])} points ({signed(low)} to {signed(high)}), {row['num_seeds']} seeds.",
         )
+
+
+def _source_of(timed: Sequence[Row], committed: bool) -> str:
+    return f"Time to accuracy: {whose(committed, 'make time_to_accuracy')}. " if timed else ""
+
+
+def _sooner(rows: Sequence[Row]) -> Iterator[Verdict]:
+    """Answer for each model and method whether it reaches the reference's accuracy sooner on the slow link."""
+    if not rows:
+        yield Verdict(
+            NOT_RUN, "GQ reaches the accuracy of plain sums sooner", "make time_to_accuracy measures it."
+        )
+    for row in (row for row in rows if row["method"] != row["reference"]):
+        link = LINK_NAMES.get(row["link"], row["link"])
+        name = ACCURATE.get(row["method"], row["method"])
+        claim = f"{name} reaches the accuracy of {row['reference']} sooner with {row['model']} on {link}"
+        low, high = row["speed_up_low"], row["speed_up_high"]
+        reached = f"{row['num_reached']} of {row['num_seeds']} seeds reach it"
+        if row["speed_up"] is None:
+            yield Verdict(FAILS, claim, f"{reached}.")
+        elif low is None:
+            yield Verdict(OPEN, claim, f"{row['speed_up']:.2f}×; {reached}.")
+        else:
+            answer = HOLDS if low > 1 else FAILS if high < 1 else OPEN
+            yield Verdict(answer, claim, f"{row['speed_up']:.2f}× ({low:.2f} to {high:.2f}); {reached}.")
 
 
 def _models(rows: Sequence[Row]) -> Iterator[Verdict]:

@@ -23,7 +23,7 @@ STAGES: dict[str, Any] = {
 }
 
 CURVES = [f"convergence.{key}" for key in ("epochs", "global_batch_size", "model", "methods", "workers")]
-OTHERS = ["prepare.*", "study.DATA.*_limit", "study.DATA.image_size"]
+OTHERS = ["prepare.*", "study.DATA.*_limit", "study.DATA.image_size", "study.DATA.source"]
 CORRUPTIONS = "study.DATA.corruptions"
 TUNING = ["study.DATA.learning_rates", "study.DATA.tuning_epochs"]
 RELATED = {data: [other for other in ALL_SETS if other != data] for data in DATA_SETS}

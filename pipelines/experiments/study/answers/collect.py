@@ -19,6 +19,8 @@ class DataResults:
     """What the stages have written of one data set."""
 
     data: str
+    compares: bool = True
+    """Whether the parameters name more than one model."""
     tuning: list[Row] = field(default_factory=list)
     comparison: list[Row] = field(default_factory=list)
     corruption: list[Row] = field(default_factory=list)
@@ -30,7 +32,9 @@ class DataResults:
     """What the parameters name and no file has."""
 
     def answer_claims(self) -> list[Claim]:
-        """Answer the study's claims on this data set."""
+        """Answer the study's claims on this data set; none where one model alone is trained, which answers none."""
+        if not self.compares:
+            return []
         return answer_claims(self.comparison, self.curves, self.corruption, self.scores)
 
     def compare_pairs(self) -> list[Row]:
@@ -40,7 +44,7 @@ class DataResults:
 
 def read_data(data: str, config: StudyDataConfig, folder: Path) -> DataResults:
     """Read the files of `data` under `folder` that belong to the models of `config`."""
-    found = DataResults(data=data)
+    found = DataResults(data=data, compares=len({*config.models, *config.curve_models}) > 1)
     for model in config.models:
         rows = _read(folder / f"compare-{data}-{model}.json", f"comparison of {model}", found)
         for row in rows:

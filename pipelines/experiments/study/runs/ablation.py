@@ -64,6 +64,7 @@ def ablate(job: StudyJob) -> list[Row]:
             evaluated = evaluate_best(job, trained, data)
             row = _row(trained, evaluated) | {"model": model}
             rows.append(row | {"variant": name, "changed": variants[name].changed} | costs[name])
+    rows = [row | {"data": job.data} for row in rows]
     write_json(job.results / f"ablation-{job.data}.json", rows)
     remove_runs(finished)
     return rows

@@ -56,6 +56,7 @@ def compare(job: StudyJob, model: str) -> list[Row]:
         for run, one in zip(runs, evaluated, strict=True)
     ]
     rows += [row for run in runs for row in _corruption_rows(job, run, data)]
+    rows = [row | {"data": job.data} for row in rows]
     name = f"{job.data}-{model}"
     write_probabilities(job, name, data, [one for one in evaluated if one is not None])
     write_json(job.results / f"compare-{name}.json", rows)

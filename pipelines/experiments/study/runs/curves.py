@@ -24,6 +24,7 @@ def trace_curves(job: StudyJob, model: str) -> list[Row]:
         for training, trained in zip(trainings, finished, strict=True)
         for row in _epoch_rows(training.recipe, trained)
     ]
+    rows = [row | {"data": job.data} for row in rows]
     write_json(job.results / f"curves-{job.data}-{model}.json", rows)
     remove_runs(finished)
     return rows

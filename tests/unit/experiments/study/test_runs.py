@@ -30,6 +30,7 @@ from tests.imports import ROOT
 MODEL = "densenet10"
 DIVERGING = 1e20  # the first step leaves weights whose squares are infinite in float32
 CONFIG = StudyDataConfig(
+    source=None,
     train_limit=120,
     test_limit=40,
     image_size=None,

@@ -43,6 +43,12 @@ def test_page_answers_the_claims_first(results: Path) -> None:
     assert headings[:2] == ["## The study's claims", "## Comparison: digits"]
 
 
+def test_a_set_that_one_model_is_trained_on_is_asked_no_claim(results: Path) -> None:
+    lines = lines_of(results)
+    assert not any("on cifar10_whole: not" in line for line in lines)
+    assert "cifar10_whole: comparison of densenet100." in lines
+
+
 def test_tables_say_what_was_run_and_show_the_rows(results: Path) -> None:
     lines = lines_of(results)
     assert (
