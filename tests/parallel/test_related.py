@@ -35,7 +35,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> RelatedJob:
 
 @pytest.fixture(scope="module")
 def interrupted(job: RelatedJob) -> Iterator[list[str]]:
-    """What was trained, one after the other in this process, until Ctrl-C while the first row was measured."""
+    """What was trained, one after the other in this process, until Ctrl-C while the rows were measured."""
     with pytest.MonkeyPatch.context() as patch:
         trained: list[str] = []
 
@@ -43,7 +43,7 @@ def interrupted(job: RelatedJob) -> Iterator[list[str]]:
             trained.extend(one.model for one in trainings)
             return [train_run(one) for one in trainings]
 
-        def interrupt(*_: object) -> Row:
+        def interrupt(*_: object, **__: object) -> list[Row]:
             raise KeyboardInterrupt
 
         @contextmanager
@@ -52,11 +52,10 @@ def interrupted(job: RelatedJob) -> Iterator[list[str]]:
 
         patch.setattr("pipelines.experiments.related.runs.trials.train_all", train_all)
         patch.setattr("pipelines.experiments.related.runs.searches.process_pool", no_pool)
-        measure = fake.Fake.extra
-        patch.setattr(fake.Fake, "extra", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run(job, program(job))
-        patch.setattr(fake.Fake, "extra", measure)
+        with patch.context() as measuring:
+            measuring.setattr("pipelines.experiments.related.runs.run.run_all", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                run(job, program(job))
         yield trained
 
 

@@ -2,8 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-
-from tqdm import tqdm
+from functools import partial
 
 from pipelines.experiments.related.job import RelatedJob
 from pipelines.experiments.related.runs.found import keep_found
@@ -12,6 +11,8 @@ from pipelines.experiments.related.runs.searches import found_fields, search_row
 from pipelines.experiments.related.runs.trials import Trial, Trials, train_variants
 from pipelines.experiments.related.runs.workers import run_workers, train_on_workers
 from pipelines.experiments.study.runs.compare import tuning_row
+from pipelines.experiments.study.runs.outcome import num_processes
+from pipelines.experiments.study.runs.pool import run_all
 from pipelines.experiments.study.runs.worker import load_once
 from pipelines.parallel.run import horovodrun
 from pipelines.results import Row, write_json
@@ -32,8 +33,8 @@ def run(job: RelatedJob, program: Sequence[str]) -> list[Row]:
     trials = train_variants(job)
     on_workers = train_on_workers(job, trials, program)
     rows = _tuning_rows(job, trials)
-    for key, trial in tqdm(trials.repeated.items(), desc=f"{job.name}: measures", disable=None):
-        row = measure(job, trial) | on_workers.get(key, {}) | found_fields(trials.found.get(key))
+    for key, measured in zip(trials.repeated, measure_all(job, trials), strict=True):
+        row = measured | on_workers.get(key, {}) | found_fields(trials.found.get(key))
         curve = row.pop("curve", [])
         own = {"system": job.system.name, "data": job.data, "variant": key[0], "seed": key[1]}
         rows += [row, *({"experiment": "curve"} | own | point for point in curve)]
@@ -54,6 +55,16 @@ def run(job: RelatedJob, program: Sequence[str]) -> list[Row]:
     write_json(job.result_file, rows)
     shutil.rmtree(job.checkpoints)
     return rows
+
+
+def measure_all(job: RelatedJob, trials: Trials) -> list[Row]:
+    """Return `measure` of every repeated training, in order; in parallel, so a network is timed on one of the cores."""
+    return run_all(
+        partial(measure, job),
+        list(trials.repeated.values()),
+        num_processes=num_processes([job.recipe.device, job.evaluate.device]),
+        description=f"{job.name}: measures",
+    )
 
 
 def _tuning_rows(job: RelatedJob, trials: Trials) -> list[Row]:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import torch
 
 from pipelines.experiments.related.job import RelatedJob
-from pipelines.experiments.study.runs.pool import num_cores, process_pool
+from pipelines.experiments.study.runs.outcome import num_processes
+from pipelines.experiments.study.runs.pool import process_pool
 from pipelines.experiments.study.runs.worker import load_once
 from pipelines.results import Row
 from pipelines.search import Found, Journal, Search, SearchRun, run_searches
@@ -26,7 +26,6 @@ def find_models(job: RelatedJob) -> dict[Key, Found]:
     searches = {one.name: one.search for one in job.system.variants() if one.search is not None}
     if not searches:
         return {}
-    on_gpu = torch.cuda.is_available() and job.recipe.device != "cpu"
     runs = {
         (name, seed): _run_of(job, name, one, seed)
         for name, one in searches.items()
@@ -34,7 +33,7 @@ def find_models(job: RelatedJob) -> dict[Key, Found]:
     }
     journal = Journal(job.checkpoints / "searches" / "evaluations.jsonl")
     try:
-        with process_pool(1 if on_gpu else num_cores()) as executor:
+        with process_pool(num_processes([job.recipe.device])) as executor:
             return run_searches(runs, judge, executor, journal, f"{job.name}: searches")
     finally:
         journal.close()

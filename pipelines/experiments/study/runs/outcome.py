@@ -1,7 +1,7 @@
 """Running the trainings of a stage and writing their rows."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -31,9 +31,15 @@ COMMON = (
 
 
 def train_all(trainings: Sequence[Training], description: str) -> list[Trained]:
-    """Train in parallel, a process a core; on a GPU one after the other, since each is to have it alone."""
-    on_gpu = torch.cuda.is_available() and any(one.recipe.device != "cpu" for one in trainings)
-    return run_all(train_run, trainings, num_processes=1 if on_gpu else num_cores(), description=description)
+    """Train in parallel; see `num_processes`."""
+    processes = num_processes([one.recipe.device for one in trainings])
+    return run_all(train_run, trainings, num_processes=processes, description=description)
+
+
+def num_processes(devices: Iterable[str]) -> int:
+    """Return one process a core; on a GPU one in all, since each task is to have it alone."""
+    on_gpu = torch.cuda.is_available() and any(device != "cpu" for device in devices)
+    return 1 if on_gpu else num_cores()
 
 
 def common_fields(trained: Trained, experiment: str) -> Row:
