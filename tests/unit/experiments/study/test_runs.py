@@ -1,6 +1,7 @@
 """Tiny real runs of the study in its pool of processes: rows, divergence, going on after a break."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,16 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> StudyJob:
     )
 
 
+@pytest.fixture
+def trains_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train one after the other in this process: others take seconds to start, and `compared` has real ones."""
+
+    def here(function: Callable[[Any], Any], items: Sequence[Any], **_: Any) -> list[Any]:
+        return [function(item) for item in items]
+
+    monkeypatch.setattr("pipelines.experiments.study.runs.outcome.run_all", here)
+
+
 @pytest.fixture(scope="module")
 def compared(job: StudyJob) -> list[Row]:
     rows = compare(job, MODEL)
@@ -87,6 +98,7 @@ def test_the_rates_are_judged_without_the_test_part(compared: list[Row]) -> None
     assert not [key for row in tuning for key in row if key.startswith(("test", "auc", "calibration"))]
 
 
+@pytest.mark.usefixtures("trains_here")
 def test_shortened_tuning_trains_every_seed_anew(job: StudyJob, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, tuning_epochs=1, seeds=(1,), corruptions=())
     short = dataclasses.replace(job, config=config, checkpoints=tmp_path / "checkpoints", results=tmp_path)
@@ -139,6 +151,7 @@ def test_a_finished_stage_leaves_no_run(compared: list[Row], job: StudyJob) -> N
     assert list(job.checkpoints.iterdir()) == []
 
 
+@pytest.mark.usefixtures("trains_here")
 def test_curves_have_a_row_an_epoch_and_mark_the_drops(job: StudyJob) -> None:
     rows = trace_curves(job, MODEL)
     assert read_json(job.results / f"curves-digits-{MODEL}.json") == rows
@@ -194,6 +207,7 @@ def test_a_variant_without_bottleneck_keeps_the_layers(job: StudyJob) -> None:
     assert (training.model, training.densenet.blocks) == ("densenet27", {"27": (7, 8, 8)})
 
 
+@pytest.mark.usefixtures("trains_here")
 def test_variants_are_trained_tested_and_weighed(job: StudyJob, monkeypatch: pytest.MonkeyPatch) -> None:
     few = {name: variants_of(job.densenet)[name] for name in (REFERENCE, "discard_layer_50", "plain")}
     monkeypatch.setattr("pipelines.experiments.study.runs.ablation.variants_of", lambda _: few)
