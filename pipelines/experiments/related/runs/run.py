@@ -12,7 +12,7 @@ from pipelines.experiments.related.runs.trials import Trial, Trials, train_varia
 from pipelines.experiments.related.runs.workers import run_workers, train_on_workers
 from pipelines.experiments.study.runs.compare import tuning_row
 from pipelines.experiments.study.runs.outcome import num_processes
-from pipelines.experiments.study.runs.pool import run_all
+from pipelines.experiments.study.runs.pool import kept_pool, run_all
 from pipelines.experiments.study.runs.worker import load_once
 from pipelines.parallel.run import horovodrun
 from pipelines.results import Row, write_json
@@ -30,10 +30,12 @@ def run(job: RelatedJob, program: Sequence[str]) -> list[Row]:
     if horovodrun.is_worker():
         run_workers(job)
         return []
-    trials = train_variants(job)
-    on_workers = train_on_workers(job, trials, program)
+    with kept_pool(num_processes([job.recipe.device, job.evaluate.device])):
+        trials = train_variants(job)
+        on_workers = train_on_workers(job, trials, program)
+        all_measured = measure_all(job, trials)
     rows = _tuning_rows(job, trials)
-    for key, measured in zip(trials.repeated, measure_all(job, trials), strict=True):
+    for key, measured in zip(trials.repeated, all_measured, strict=True):
         row = measured | on_workers.get(key, {}) | found_fields(trials.found.get(key))
         curve = row.pop("curve", [])
         own = {"system": job.system.name, "data": job.data, "variant": key[0], "seed": key[1]}

@@ -114,7 +114,9 @@ def train_on_workers(job: RelatedJob, trials: Trials, program: Sequence[str]) ->
     planned = {
         key: trial
         for key, trial in trials.repeated.items()
-        if key[1] in job.shared.worker_seeds and not trial.diverged and trial.training.declared.on_workers
+        if key[1] in job.shared.worker_seeds
+        and not trial.diverged
+        and trial.training.declared.trains_on_workers
     }
     write_json(plan_file(job), [_entry(trial) for trial in planned.values()])
     jobs = [_job_of(job, trial.training) for trial in planned.values()]

@@ -8,7 +8,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_KEPT: ContextVar[Executor | None] = ContextVar("kept_pool", default=None)
 
 
 def run_all(
@@ -29,16 +31,28 @@ def run_all(
     """Return `function` of every item, in order, computed by at most `num_processes` spawned processes.
 
     Each computes with one thread, so that their times compare. `function` must be importable, items and results
-    picklable. With `fresh` every item gets a new process. The first exception of any item, and Ctrl-C, end all
-    processes and are raised here.
+    picklable. With `fresh` every item gets a new process, else those of a `kept_pool` are used where there is one. The
+    first exception of any item, and Ctrl-C, end all processes and are raised here; those of a kept pool end with it.
     """
-    num_processes = max(1, min(num_processes, len(items)))
-    with process_pool(num_processes, fresh=fresh) as executor:
+    kept = None if fresh else _KEPT.get()
+    own = process_pool(max(1, min(num_processes, len(items))), fresh=fresh)
+    with own if kept is None else nullcontext(kept) as executor:
         futures = [executor.submit(function, item) for item in items]
         finished = as_completed(futures)
         for future in tqdm(finished, desc=description, total=len(items), unit="run", disable=None):
             future.result()
         return [future.result() for future in futures]
+
+
+@contextmanager
+def kept_pool(num_processes: int) -> Iterator[None]:
+    """Let every `run_all` in the block use the same `num_processes` processes, which take seconds to start."""
+    with process_pool(num_processes) as executor:
+        token = _KEPT.set(executor)
+        try:
+            yield
+        finally:
+            _KEPT.reset(token)
 
 
 @contextmanager
