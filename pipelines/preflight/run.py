@@ -63,7 +63,8 @@ def _data_problems(pipeline: str, sections: dict[str, Any]) -> tuple[list[str], 
         parts = list(ALL_SETS)
     needed = [] if pipeline in own else [prepare.name]
     missing = [line for name in needed if (line := data_problem(prepare, name))]
-    notes = [line for name in parts if name not in needed and (line := data_problem(prepare, name))]
+    other = [name for name in dict.fromkeys(parts) if name not in needed]
+    notes = [line for name in other if (line := data_problem(prepare, name))]
     return missing, notes
 
 

@@ -123,7 +123,7 @@ def test_a_claim_has_its_answer_and_its_interval_in_one_sentence(study: Path) ->
     assert (last.answer, last.claim) == ("not decided", "Deeper is better, on digits")
     assert last.evidence == "densenet100 over densenet50: +0.40 points (−0.10 to +0.90)."
     assert "commit beefcafe" in section.details[0].paragraphs[0]
-    assert [verdict.answer for verdict in section.verdicts[:-1]] == ["not run", "not run"]
+    assert [verdict.answer for verdict in section.verdicts[:-1]] == ["not run"] * 3
 
 
 def test_without_a_study_of_the_users_own_the_authors_answers_are_shown_as_theirs(tmp_path: Path) -> None:
@@ -136,7 +136,28 @@ def test_without_a_study_of_the_users_own_the_authors_answers_are_shown_as_their
 def test_nothing_run_is_said_to_be_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "REFERENCE", tmp_path / "none")
     section = answers.section(Inputs(tmp_path))
-    assert [verdict.answer for verdict in section.verdicts] == ["not run"] * 3
+    assert [verdict.answer for verdict in section.verdicts] == ["not run"] * 4
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "reached", "answer"),
+    [
+        (2.0, 1.5, 2.7, 3, "holds"),
+        (1.1, 0.9, 1.4, 3, "not decided"),
+        (0.8, 0.7, 0.9, 3, "does not hold"),
+        (1.2, None, None, 1, "not decided"),
+        (None, None, None, 2, "does not hold"),
+    ],
+)
+def test_time_to_accuracy_is_answered_by_its_interval(
+    ratio: float | None, low: float | None, high: float | None, reached: int, answer: str, tmp_path: Path
+) -> None:
+    row = {"model": "m", "method": "gq4_bucketed", "reference": "sdp", "link": "100mbit", "num_seeds": 3}
+    row |= {"num_reached": reached, "speed_up": ratio, "speed_up_low": low, "speed_up_high": high}
+    write_json(tmp_path / "time_to_accuracy/time_to_accuracy.json", [row | {"method": "sdp"}, row])
+    (verdict,) = [one for one in answers.section(Inputs(tmp_path)).verdicts if "sooner with m" in one.claim]
+    assert verdict.answer == answer
+    assert f"{reached} of 3 seeds reach it." in verdict.evidence
 
 
 def sweep_rows(model: str, rounds: list[float]) -> list[Row]:
