@@ -132,16 +132,17 @@ def table(found: Forecast, asked: argparse.Namespace) -> Iterator[str]:
         f"{asked.model}, {asked.workers} workers{hosts}, {asked.bandwidth}, {asked.latency}, {asked.library}; "
         f"one worker: {1e3 * found.one_worker_seconds:.1f} ms a step. Predicted, not measured."
     )
-    yield f"{'method':15} {'step, ms':>10} {'±':>5} {'over one worker':>16} {'over sdp':>9} {'MB sent':>9}"
+    width = max(map(len, ("method", *(each.method for each in found.methods), *found.impossible)))
+    yield f"{'method':{width}} {'step, ms':>10} {'±':>5} {'over one worker':>16} {'over sdp':>9} {'MB sent':>9}"
     for each in found.methods:
         ratio = "" if each.over_reference is None else f"{each.over_reference:.2f}×"
         late = "" if each.same_updates else "  late or local updates"
         yield (
-            f"{each.method:15} {1e3 * each.step_seconds:10.1f} {each.uncertainty:5.0%} {each.speedup:15.2f}× "
+            f"{each.method:{width}} {1e3 * each.step_seconds:10.1f} {each.uncertainty:5.0%} {each.speedup:15.2f}× "
             f"{ratio:>9} {each.sent_bytes / 1e6:9.3f}{late}"
         )
     for method, reason in found.impossible.items():
-        yield f"{method:15} cannot run: {reason}"
+        yield f"{method:{width}} cannot run: {reason}"
     chosen, close = found.recommended()
     yield f"Recommended by time: {chosen.method}{_why(chosen.method, close)}"
 
