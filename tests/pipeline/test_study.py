@@ -41,6 +41,7 @@ def test_missing_data_stop_the_stages_of_their_set_alone(outputs: list[str]) -> 
         "prepare@digits",
         "prepare@fashion_mnist",
         "prepare@cifar10",
+        "prepare@cifar10_whole",
         *(f"compare_digits@{model}" for model in MODELS),
         "ablate_digits",
     }
@@ -60,5 +61,6 @@ def test_a_second_run_trains_nothing_again(workspace: Workspace, outputs: list[s
     assert outputs
     status, again = workspace.attempt("dvc", "repro", "--keep-going", "experiments/study/dvc.yaml")
     assert status != 0
-    missing = {f"experiments/study/dvc.yaml:prepare@{data}" for data in ("fashion_mnist", "cifar10")}
+    sets = ("fashion_mnist", "cifar10", "cifar10_whole")
+    missing = {f"experiments/study/dvc.yaml:prepare@{data}" for data in sets}
     assert set(stages_run(again)) == missing
