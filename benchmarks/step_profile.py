@@ -23,8 +23,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks.training import LEARNING_RATE, NUM_CHANNELS, NUM_CLASSES, plain_densenet, plain_recipe
+from benchmarks.training import NUM_CHANNELS, NUM_CLASSES, plain_densenet, plain_recipe
 from pipelines.entry import run_stage
+from pipelines.errors import UserError
 from pipelines.experiments.study.runs.steps import make_step
 from pipelines.models import build_model
 from pipelines.provenance import provenance
@@ -127,7 +128,7 @@ def profile(model: str, size: int, arguments: argparse.Namespace, rates: tuple[f
         densenet=plain_densenet(),
         seed=0,
     )
-    recipe = replace(plain_recipe(arguments.batch_size), learning_rate=LEARNING_RATE, device="cpu")
+    recipe = replace(plain_recipe(arguments.batch_size), device="cpu")
     images = torch.randn(arguments.batch_size, NUM_CHANNELS, size, size)
     labels = torch.randint(0, NUM_CLASSES, (arguments.batch_size,))
     step = make_step(network, recipe, images, labels)
@@ -196,6 +197,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="timed steps (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to FILE")
     arguments = parser.parse_args()
+    for key in ("batch_size", "threads", "steps"):
+        if (value := getattr(arguments, key)) < 1:
+            raise UserError(
+                f"--{key.replace('_', '-')}: {value} is not allowed; allowed: a whole number of at least 1"
+            )
     torch.set_num_threads(arguments.threads)
     rates = machine_rates()
     print(f"matrix product {rates[0] / 1e9:.0f} GFLOP/s, copy {rates[1] / 1e9:.1f} GB/s read and written\n")

@@ -23,6 +23,11 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return (ordered[k - 1], ordered[-k]) if k else None
 
 
+def deviation(values: Sequence[float]) -> float | None:
+    """Return the sample's standard deviation (n - 1); None for fewer than two values."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Return the two-sided 95 % t interval of the population's mean.
 

@@ -30,6 +30,10 @@ def parse_rate(rate: str) -> int:
     return bits
 
 
+LINKS = f"`{UNSHAPED}` or 1mbit to 100gbit (`100mbit`, `2.5gbit`)"
+"""What `is_link` takes, in words."""
+
+
 def is_link(link: str) -> bool:
     """Tell whether an emulated cluster can have such links: a rate, or `unshaped`."""
     if link == UNSHAPED:

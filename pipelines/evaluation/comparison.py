@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from pipelines.evaluation.scores import Scores
+from pipelines.intervals import deviation
 from pipelines.results import Row
 
 # The metrics that are averaged over seeds.
@@ -32,7 +33,7 @@ def summarise_seeds(rows: Sequence[Row]) -> list[Row]:
         for metric in SUMMARISED:
             values = [row[metric] for row in mine]
             result[f"{metric}_mean"] = float(np.mean(values))
-            result[f"{metric}_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            result[f"{metric}_std"] = deviation(values)
         summary.append(result)
     return summary
 

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from pipelines.cluster.spec import MAX_NODES, UNSHAPED, is_link
+from pipelines.cluster.spec import LINKS, MAX_NODES, UNSHAPED, is_link
 from pipelines.config import different, number, require, whole
 from pipelines.config.validate import MOST_BATCH, MOST_CYCLE, MOST_SECONDS, MOST_STEPS, MOST_THREADS
 from pipelines.errors import UserError
@@ -50,7 +50,7 @@ class SweepConfig:
         different(self, "models", "methods", "links", "workers", least=1)
         different(self, "oversubscribed_methods")
         for link in self.links:
-            require(is_link(link), "links", link, "`unshaped` or 1mbit to 100gbit (`100mbit`, `2.5gbit`)")
+            require(is_link(link), "links", link, LINKS)
         whole(self, "workers", least=2, most=MAX_NODES)
         unknown = sorted(set(self.oversubscribed_methods) - set(self.methods))
         require(not unknown, "oversubscribed_methods", unknown, f"some of methods {list(self.methods)}")
@@ -87,9 +87,7 @@ class MoreWorkersConfig(SweepConfig):
         for model, links in self.own_links.items():
             require(model in self.models, "own_links", model, f"keys of models {list(self.models)}")
             for link in links:
-                require(
-                    is_link(link), "own_links", link, "`unshaped` or 1mbit to 100gbit (`100mbit`, `2.5gbit`)"
-                )
+                require(is_link(link), "own_links", link, LINKS)
 
     def links_of(self, model: str) -> tuple[str, ...]:
         """Return the links that a model is timed on."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.cluster.spec import is_link
+from pipelines.cluster.spec import LINKS, is_link
 from pipelines.config import different, number, require, whole
 from pipelines.config.validate import MOST_BATCH, MOST_CYCLE, MOST_EPOCHS, MOST_SEED
 from pipelines.data.config import AugmentConfig, check_limits
@@ -69,8 +69,6 @@ class TimeToAccuracyConfig:
         listed = self.reference in self.methods
         require(listed, "reference", self.reference, f"one of methods {list(self.methods)}")
         number(self, "margin_points", least=0.0, most=100.0)
-        require(
-            is_link(self.link), "link", self.link, "`unshaped` or 1mbit to 100gbit (`100mbit`, `2.5gbit`)"
-        )
+        require(is_link(self.link), "link", self.link, LINKS)
         number(self, "cycle_milliseconds", above=0.0, most=MOST_CYCLE)
         whole(self, "seeds", least=0, most=MOST_SEED)

@@ -8,7 +8,7 @@ import numpy as np
 from pipelines.data.prepared import META_FILE
 from pipelines.experiments.convergence.figures import draw_curves
 from pipelines.experiments.time_to_accuracy.config import DATA, RESULTS, RUNS, TimeToAccuracyConfig
-from pipelines.intervals import mean_interval
+from pipelines.intervals import deviation, mean_interval
 from pipelines.report.time_to_accuracy import COLUMNS, RULE, shown_rows
 from pipelines.results import Row, read_json, write_json
 from pipelines.tables import make_table, markdown
@@ -128,11 +128,6 @@ def _reached(firsts: Sequence[tuple[Row | None, Row | None]]) -> Row:
         "speed_up_low": None if low is None else float(np.exp(low)),
         "speed_up_high": None if high is None else float(np.exp(high)),
     }
-
-
-def deviation(values: Sequence[float]) -> float | None:
-    """Return the sample's standard deviation; None for a single value."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def mean_curves(runs: Runs) -> list[Row]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipelines.experiments.related.system import System
-from pipelines.intervals import mean_interval
+from pipelines.intervals import deviation, mean_interval
 from pipelines.report.related import VARIANTS
 from pipelines.results import Row
 from pipelines.tables import Column
@@ -69,7 +69,7 @@ def variant_rows(system: System, rows: Sequence[Row]) -> list[Row]:
 def statistics_of(key: str, values: Sequence[float], score: str = "test_accuracy") -> Row:
     """Return the mean of a field over seeds, its deviation, and of accuracies and the `score` the t interval of it."""
     mean = float(np.mean(values)) if values else None
-    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    std = deviation(values)
     row: Row = {f"{key}_mean": mean, f"{key}_std": std}
     if key.endswith("accuracy") or key == score:
         # Equal values: the interval is a point.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -36,7 +37,7 @@ class Point:
 
 
 def points_of(comparison: Sequence[Row], ablation: Sequence[Row]) -> list[Point]:
-    """Return the networks of `comparison_rows` and `ablation_rows` that were trained; the unchanged one only once."""
+    """Return the networks of `comparison_rows` and `ablation_rows` that were trained, the unchanged one of each."""
     points = [Point(row["model"], False, row) for row in comparison if row["num_seeds"]]
     return points + [
         Point(f"{row['model']}: {row['changed']}", True, row) for row in ablation if row["num_seeds"]
@@ -74,7 +75,7 @@ def draw_pareto(points: Sequence[Point], path: Path) -> None:
         for axes in panels[::COLUMNS]:
             axes.set_ylabel("test accuracy in %")
         front = Line2D([], [], color=GREY, linestyle="--", linewidth=1)
-        handles = [_marker(index, point) for index, point in enumerate(points)]
+        handles = [Line2D([], [], **_look(index, point)) for index, point in enumerate(points)]
         names = [point.name for point in points]
         drawing.legend([*handles, front], [*names, "no other is better in both"], loc="outside right upper")
 
@@ -87,11 +88,9 @@ def _draw_panel(axes: Axes, points: Sequence[Point], key: str) -> None:
             point.row[key],
             100 * point.accuracy,
             yerr=None if deviation is None else 100 * deviation,
-            fmt=MARKERS[index % len(MARKERS)],
-            color=color_of(index),
-            markerfacecolor="white" if point.changed else color_of(index),
             capsize=2.5,
             elinewidth=1,
+            **_look(index, point),
         )
     front = pareto_front(points, key)
     costs, accuracies = [one.row[key] for one in front], [100 * one.accuracy for one in front]
@@ -100,9 +99,13 @@ def _draw_panel(axes: Axes, points: Sequence[Point], key: str) -> None:
     axes.set_xlabel(COSTS[key])
 
 
-def _marker(index: int, point: Point) -> Line2D:
-    """Return how the legend shows a point."""
+def _look(index: int, point: Point) -> dict[str, Any]:
+    """Return marker and colours of a point, the same in every panel and in the legend."""
     color = color_of(index)
-    marker = MARKERS[index % len(MARKERS)]
     inside = "white" if point.changed else color
-    return Line2D([], [], color=color, marker=marker, markerfacecolor=inside, linestyle="none")
+    return {
+        "color": color,
+        "marker": MARKERS[index % len(MARKERS)],
+        "markerfacecolor": inside,
+        "linestyle": "none",
+    }

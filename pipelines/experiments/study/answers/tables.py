@@ -9,6 +9,7 @@ import numpy as np
 from pipelines.evaluation.comparison import summarise_seeds
 from pipelines.experiments.study.answers.claims import Claim
 from pipelines.experiments.study.answers.published import PUBLISHED
+from pipelines.intervals import deviation
 from pipelines.results import Row
 from pipelines.tables import (
     Column,
@@ -126,7 +127,7 @@ def _train_seconds(rows: Sequence[Row]) -> Row:
     values = [row["train_seconds"] for row in rows]
     return {
         "train_seconds_mean": float(np.mean(values)) if values else None,
-        "train_seconds_std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "train_seconds_std": deviation(values),
     }
 
 
@@ -162,7 +163,7 @@ def ablation_rows(rows: Sequence[Row]) -> list[Row]:
         row = {key: every[0][key] for key in OF_VARIANT}
         row["num_seeds"], row["num_diverged"] = len(values), len(every) - len(values)
         row["test_accuracy_mean"] = float(np.mean(values)) if values else None
-        row["test_accuracy_std"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        row["test_accuracy_std"] = deviation(values)
         timed = [one for one in every if one["test_accuracy"] is not None and one.get("threads") == threads]
         table.append(row | _train_seconds(timed))
     return table
