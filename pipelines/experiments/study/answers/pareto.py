@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from pipelines.experiments.study.answers.figures import MARKERS
-from pipelines.figures import GREY, color_of, figure, scale_costs
+from pipelines.figures import COLORS, GREY, color_of, figure, scale_costs
 from pipelines.results import Row
 
 COSTS = {
@@ -75,7 +75,7 @@ def draw_pareto(points: Sequence[Point], path: Path) -> None:
         for axes in panels[::COLUMNS]:
             axes.set_ylabel("test accuracy in %")
         front = Line2D([], [], color=GREY, linestyle="--", linewidth=1)
-        handles = [Line2D([], [], **_look(index, point)) for index, point in enumerate(points)]
+        handles = [Line2D([], [], **look(index, point)) for index, point in enumerate(points)]
         names = [point.name for point in points]
         drawing.legend([*handles, front], [*names, "no other is better in both"], loc="outside right upper")
 
@@ -90,7 +90,7 @@ def _draw_panel(axes: Axes, points: Sequence[Point], key: str) -> None:
             yerr=None if deviation is None else 100 * deviation,
             capsize=2.5,
             elinewidth=1,
-            **_look(index, point),
+            **look(index, point),
         )
     front = pareto_front(points, key)
     costs, accuracies = [one.row[key] for one in front], [100 * one.accuracy for one in front]
@@ -99,13 +99,14 @@ def _draw_panel(axes: Axes, points: Sequence[Point], key: str) -> None:
     axes.set_xlabel(COSTS[key])
 
 
-def _look(index: int, point: Point) -> dict[str, Any]:
+def look(index: int, point: Point) -> dict[str, Any]:
     """Return marker and colours of a point, the same in every panel and in the legend."""
     color = color_of(index)
     inside = "white" if point.changed else color
+    # One further each time the colours start anew, so that no two points look alike.
     return {
         "color": color,
-        "marker": MARKERS[index % len(MARKERS)],
+        "marker": MARKERS[(index + index // len(COLORS)) % len(MARKERS)],
         "markerfacecolor": inside,
         "linestyle": "none",
     }

@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.experiments.study.answers.pareto import COSTS, Point, draw_pareto, pareto_front, points_of
+from pipelines.experiments.study.answers.pareto import (
+    COSTS,
+    Point,
+    draw_pareto,
+    look,
+    pareto_front,
+    points_of,
+)
 from pipelines.experiments.study.answers.tables import ablation_rows, comparison_rows
 from tests.unit.experiments.study import rows as written
 from tests.unit.experiments.study.rows import ACCURACY, comparison_row
@@ -71,6 +78,11 @@ def test_the_picture_names_every_network_and_every_cost(tmp_path: Path) -> None:
         "no other is better in both",
     ):
         assert f">{name}<" in text
+
+
+def test_no_two_of_many_networks_look_alike() -> None:
+    looks = [tuple(look(index, point(str(index), 1, 0.5)).values()) for index in range(40)]
+    assert len(set(looks)) == len(looks)
 
 
 def test_what_no_row_has_is_no_panel(tmp_path: Path) -> None:
