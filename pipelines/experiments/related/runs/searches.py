@@ -7,7 +7,7 @@ import numpy as np
 
 from pipelines.experiments.related.job import RelatedJob
 from pipelines.experiments.study.runs.outcome import num_processes
-from pipelines.experiments.study.runs.pool import process_pool
+from pipelines.experiments.study.runs.pool import kept_or_own_pool
 from pipelines.experiments.study.runs.worker import load_once
 from pipelines.results import Row
 from pipelines.search import Found, Journal, Search, SearchRun, run_searches
@@ -33,7 +33,7 @@ def find_models(job: RelatedJob) -> dict[Key, Found]:
     }
     journal = Journal(job.checkpoints / "searches" / "evaluations.jsonl")
     try:
-        with process_pool(num_processes([job.recipe.device])) as executor:
+        with kept_or_own_pool(num_processes([job.recipe.device])) as executor:
             return run_searches(runs, judge, executor, journal, f"{job.name}: searches")
     finally:
         journal.close()

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -34,9 +34,8 @@ def run_all(
     picklable. With `fresh` every item gets a new process, else those of a `kept_pool` are used where there is one. The
     first exception of any item, and Ctrl-C, end all processes and are raised here; those of a kept pool end with it.
     """
-    kept = None if fresh else _KEPT.get()
-    own = process_pool(max(1, min(num_processes, len(items))), fresh=fresh)
-    with own if kept is None else nullcontext(kept) as executor:
+    num_processes = max(1, min(num_processes, len(items)))
+    with process_pool(num_processes, fresh=True) if fresh else kept_or_own_pool(num_processes) as executor:
         futures = [executor.submit(function, item) for item in items]
         finished = as_completed(futures)
         for future in tqdm(finished, desc=description, total=len(items), unit="run", disable=None):
@@ -46,13 +45,22 @@ def run_all(
 
 @contextmanager
 def kept_pool(num_processes: int) -> Iterator[None]:
-    """Let every `run_all` in the block use the same `num_processes` processes, which take seconds to start."""
+    """Let every `run_all` and `kept_or_own_pool` of the block use the same `num_processes` processes.
+
+    To start one takes seconds.
+    """
     with process_pool(num_processes) as executor:
         token = _KEPT.set(executor)
         try:
             yield
         finally:
             _KEPT.reset(token)
+
+
+def kept_or_own_pool(num_processes: int) -> AbstractContextManager[Executor]:
+    """Return the pool of the `kept_pool` around, which is left open, or where there is none a `process_pool`."""
+    kept = _KEPT.get()
+    return process_pool(num_processes) if kept is None else nullcontext(kept)
 
 
 @contextmanager
