@@ -1,4 +1,6 @@
-"""Import torchvision also where its C++ operators cannot load.
+"""Import torchvision when it is first used, and also where its C++ operators cannot load.
+
+The import takes two seconds, because it brings torch's compiler with it; most processes need neither.
 
 torchvision's registry wheel is built against CUDA. Beside a CPU-only torch its operators are missing and
 `import torchvision` fails at the fake kernels of `nms` and `qnms`, which models, datasets and transforms do
@@ -6,8 +8,10 @@ not need. Declaring the two schemas first makes it importable:
 `from pipelines.torchvision_compat import torchvision`.
 """
 
+import functools
 import importlib
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -20,6 +24,7 @@ _SCHEMAS = (
 _declarations: list[torch.library.Library] = []
 
 
+@functools.cache
 def _import_torchvision() -> ModuleType:
     """Return torchvision, the schemas of its missing operators declared where (and only where) needed."""
     try:
@@ -34,4 +39,11 @@ def _import_torchvision() -> ModuleType:
     return importlib.import_module("torchvision")
 
 
-torchvision = _import_torchvision()
+class _Torchvision(ModuleType):
+    """Stands for the module until an attribute is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_import_torchvision(), name)
+
+
+torchvision = _Torchvision("torchvision")

@@ -6,8 +6,9 @@ from pipelines.command_line import stage_parser
 from pipelines.config import DEFAULT_PATH, load_section
 from pipelines.data import PreparedData, load_prepared
 from pipelines.entry import run_stage
-from pipelines.evaluation import EvaluateConfig, evaluate
+from pipelines.evaluation.config import EvaluateConfig
 from pipelines.evaluation.kept import evaluate_kept
+from pipelines.evaluation.stage import evaluate
 from pipelines.tracking import TrackingConfig, open_run
 from pipelines.training import BaselineConfig, TrainConfig
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import NearestNeighbors
 
 from pipelines.errors import UserError
 
@@ -59,6 +57,8 @@ def neighbour_graph(features: Floats, neighbours: int) -> sparse.csr_array:
     Cosines below 0 count 0; a row of zeros would be an image without neighbours, whose row then weighs them alike.
     `neighbours` is cut to n - 1.
     """
+    from sklearn.neighbors import NearestNeighbors  # late, as in `layers`
+
     number = min(neighbours, len(features) - 1)
     search = NearestNeighbors(n_neighbors=number, metric="cosine", algorithm="brute").fit(features)
     graph = sparse.csr_array(search.kneighbors_graph(mode="distance"))
@@ -87,6 +87,8 @@ def clean_probability(confidence: Floats) -> Floats:
 
     The means start at the least and the largest value, so nothing is drawn. 1 everywhere where all values are equal.
     """
+    from sklearn.mixture import GaussianMixture  # late, as in `layers`
+
     low, high = float(confidence.min()), float(confidence.max())
     if low == high:
         return np.ones_like(confidence)

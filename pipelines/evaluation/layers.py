@@ -10,9 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from pipelines.errors import UserError
@@ -117,6 +114,11 @@ def probe_accuracy(
 
     Logistic regression on standardised features; deterministic.
     """
+    # Imported late: it takes two seconds, and most processes that know this module fit nothing.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     probe = make_pipeline(
         StandardScaler(), LogisticRegression(C=PROBE_REGULARISATION, max_iter=PROBE_ITERATIONS)
     )

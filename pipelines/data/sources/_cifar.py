@@ -11,6 +11,7 @@ import numpy as np
 from pipelines.data.raw import as_images
 from pipelines.data.roots import OfficialSet, Parts
 from pipelines.errors import UserError
+from pipelines.torchvision_compat import torchvision
 
 
 def official_cifar(
@@ -30,8 +31,6 @@ def official_cifar(
 
 
 def _read(class_name: str, folder: Path) -> Parts:
-    from pipelines.torchvision_compat import torchvision
-
     cls = getattr(torchvision.datasets, class_name)
     try:
         train, test = cls(folder, train=True), cls(folder, train=False)
@@ -49,6 +48,4 @@ def _read(class_name: str, folder: Path) -> Parts:
 
 
 def _download(class_name: str, folder: Path) -> None:
-    from pipelines.torchvision_compat import torchvision
-
     getattr(torchvision.datasets, class_name)(folder, download=True)

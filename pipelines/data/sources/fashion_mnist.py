@@ -16,6 +16,7 @@ from pipelines.data.raw import SOURCES, RawData, as_images, as_labels
 from pipelines.data.roots import OfficialSet, Parts, load_official
 from pipelines.data.sums import check_recorded_sum
 from pipelines.errors import UserError
+from pipelines.torchvision_compat import torchvision
 
 _CLASSES = (
     "T-shirt/top",
@@ -73,8 +74,6 @@ def _read(folder: Path) -> Parts:
 
 
 def _download(folder: Path) -> None:
-    from pipelines.torchvision_compat import torchvision
-
     torchvision.datasets.FashionMNIST(folder, download=True)
 
 

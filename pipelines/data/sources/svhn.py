@@ -9,13 +9,12 @@ from pipelines.data.config import PrepareConfig
 from pipelines.data.raw import SOURCES, RawData, as_images
 from pipelines.data.roots import OfficialSet, Parts, load_official
 from pipelines.errors import UserError
+from pipelines.torchvision_compat import torchvision
 
 _FILES = ("train_32x32.mat", "test_32x32.mat")
 
 
 def _read(folder: Path) -> Parts:
-    from pipelines.torchvision_compat import torchvision
-
     try:
         train, test = (torchvision.datasets.SVHN(folder, split=split) for split in ("train", "test"))
     except RuntimeError:
@@ -30,8 +29,6 @@ def _read(folder: Path) -> Parts:
 
 
 def _download(folder: Path) -> None:
-    from pipelines.torchvision_compat import torchvision
-
     for split in ("train", "test"):
         torchvision.datasets.SVHN(folder, split=split, download=True)
 

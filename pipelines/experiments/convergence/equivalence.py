@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtr
 
 from pipelines.intervals import mean_interval
 from pipelines.results import Row
@@ -29,8 +29,8 @@ def paired_equivalence(differences: Sequence[float], margin: float) -> Row:
     p_value = below = None
     if low is not None:
         error = float(values.std(ddof=1) / np.sqrt(len(values)))
-        below = float(student.sf((mean + margin) / error, freedom))
-        p_value = max(below, float(student.cdf((mean - margin) / error, freedom)))
+        below = float(stdtr(freedom, -(mean + margin) / error))
+        p_value = max(below, float(stdtr(freedom, (mean - margin) / error)))
     return {
         "difference_points": mean,
         "difference_low_points": low,

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from scipy.stats import t as student
+from pipelines.intervals import student_quantile
 
 FIRST_SETTLING = 3
 """Steps of a plan's first turn before the clock counts: a new exchange calibrates its scale in the first, and may
@@ -115,7 +115,7 @@ class Trial:
         behind = [score - best for score in scores]
         bounds = [math.inf] * len(scores)
         if errors is not None and cycles >= FEWEST_CYCLES:
-            quantile = float(student.ppf(CERTAINTY, cycles - 1))
+            quantile = student_quantile(CERTAINTY, cycles - 1)
             least = errors[scores.index(best)]
             bounds = [quantile * math.hypot(error, least) for error in errors]
         if all(gap + bound <= (CLOSE - 1) * best for gap, bound in zip(behind, bounds, strict=True)):

@@ -10,9 +10,10 @@ import torch
 from pipelines.config.validate import FieldError
 from pipelines.data import PreparedData
 from pipelines.errors import UserError
-from pipelines.evaluation import EvaluateConfig, evaluate
+from pipelines.evaluation.config import EvaluateConfig
 from pipelines.evaluation.evaluate import resolve_device
 from pipelines.evaluation.latency import measure_latency
+from pipelines.evaluation.stage import evaluate
 from pipelines.results import read_json
 from pipelines.tracking import NullTracker
 from tests.unit.evaluation.trained_run import make_data, write_run
