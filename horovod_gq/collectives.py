@@ -45,6 +45,6 @@ def check_agreement(collectives: Collectives, digest: bytes, prefix: str) -> Non
     ]
     if different:
         raise ValueError(
-            f"ranks {different} run GQ with other settings or another model than rank 0; give every rank the "
-            "same GQConfig, modes and parameters in the same order"
+            f"ranks {different} run GQ with other settings, another model or another version than rank 0; give every "
+            "rank the same GQConfig, modes, parameters in the same order and horovod_gq"
         )

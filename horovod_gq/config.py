@@ -105,8 +105,11 @@ class GQConfig:
         return next(matching, None)
 
     def digest(self, *context: object) -> bytes:
-        """Hash of every setting that ranks must share, with what `context` adds (tensor names, shapes)."""
+        """Hash of the plugin's version and every setting that ranks must share, with what `context` adds (shapes)."""
+        from horovod_gq import __version__  # which is there once the package is whole
+
         shared = [(f.name, getattr(self, f.name)) for f in fields(self) if f.name != "compile_kernels"]
+        shared.append(("version", __version__))
         return hashlib.sha256(repr((shared, context)).encode()).digest()
 
 

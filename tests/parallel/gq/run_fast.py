@@ -10,6 +10,7 @@ import horovod.torch as hvd
 import torch
 from torch import nn
 
+import horovod_gq
 from horovod_gq import GQ, DistributedOptimizer, NonFiniteGradientError
 from tests.parallel.gq.common import (
     assert_same_on_all_ranks,
@@ -198,8 +199,17 @@ def check_resume_continues_bit_for_bit() -> None:
 
 def check_different_settings_stop_all_ranks() -> None:
     expect_error(
-        lambda: setup(make_model(), wire_bits=4 * (1 + hvd.rank())), "other settings or another model"
+        lambda: setup(make_model(), wire_bits=4 * (1 + hvd.rank())), "other settings, another model or"
     )
+
+
+def check_different_versions_stop_all_ranks() -> None:
+    version = horovod_gq.__version__
+    horovod_gq.__version__ = f"{version}.{hvd.rank()}"
+    try:
+        expect_error(lambda: setup(make_model()), "another version than rank 0")
+    finally:
+        horovod_gq.__version__ = version
 
 
 def check_nonfinite_gradient_stops_all_ranks() -> None:
