@@ -57,13 +57,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def calibrate(rows: Sequence[Row], more_rows: Sequence[Row], params: Path, source: Path) -> Calibration:
     """Fit on all cells of two workers, and judge by cells left out and by those of more workers."""
-    sweep = load_section(SweepConfig, "sweep", params)
-    more = load_section(MoreWorkersConfig, SECTION, params)
     # Rows of `auto` from before it chose among ranks, too, are of another method than the one that is predicted.
     rows = [row for row in rows if row["strategy"] != "auto" or "factor_ranks" in row]
-    cells = sweep_cells(rows, sweep.cycle_milliseconds, sweep.oversubscribed_cycle_milliseconds)
-    periods = (more.cycle_milliseconds, more.oversubscribed_cycle_milliseconds)
-    cells += sweep_cells(more_rows, *periods, light=True)
+    cells = [*sweep_cells(rows), *sweep_cells(more_rows, light=True)]
     traces = {key: load_cell_trace(*key) for key in dict.fromkeys(cell.traced for cell in cells)}
     entries = load_yaml(params)["methods"]
     machine = fit(fitted_cells(cells), traces, entries)

@@ -41,7 +41,8 @@ class SweepConfig:
     threads_per_worker: int
     """Intra-op threads of torch in each worker."""
     cycle_milliseconds: float
-    """Period of Horovod's negotiation: shorter, a gradient waits less; longer, fewer messages share the link."""
+    """Period of Horovod's negotiation in the timed steps: shorter, a gradient waits less; longer, fewer messages share
+    the link. Bytes are counted in further steps, with a longer one."""
     oversubscribed_cycle_milliseconds: float
     """The same where threads outnumber cores: steps take many times as long there, and the negotiation adds up."""
 

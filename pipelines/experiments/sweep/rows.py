@@ -1,6 +1,6 @@
 """Rows of the sweep: medians over the blocks of the slowest worker."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,15 @@ ALONE = "alone"
 REFERENCE = "sdp"
 """Method that the others are compared with."""
 
+Blocks = dict[str, list[tuple[float, ...]]]
+"""One worker's blocks by method, each a tuple of the fields of a `Block`."""
 Columns = Mapping[str, NDArray[np.float64]]
 """The blocks of a method: an array [rounds] for every field of a `Block`."""
 
 
 def sweep_rows(
-    gathered: Sequence[dict[str, list[tuple[float, ...]]]],
+    timed: Sequence[Blocks],
+    counted: Sequence[Blocks],
     columns: Sequence[str],
     facts: Row,
     steps_per_block: int,
@@ -27,23 +30,19 @@ def sweep_rows(
     """Return a row a method, and one with `workers: 1`, method `alone`; a round is one block of every method.
 
     Args:
-        gathered: per worker the blocks by method, each a tuple with the fields `columns` of a `Block`. Methods may
-            have further blocks after the rounds that all share; these count for the step's time alone.
-        columns: names of these fields.
+        timed: per worker the blocks whose times count. Methods may have further blocks after the rounds that all
+            share; these count for the step's time alone.
+        counted: per worker the blocks whose bytes count.
+        columns: names of a block's fields.
         facts: what all rows share, `link` and `workers` among it.
         steps_per_block: timed steps of a block.
     """
-    shared = len(gathered[0][ALONE])
-    alone = as_array(gathered, ALONE)
-    # [workers, rounds]; all workers count their bytes until the slowest one is ready.
-    rates = alone[:, :, list(columns).index("interface_bytes")] / alone[:, :, 0].max(axis=0)
-    rounds, steps, negotiation = {}, {}, {}
-    for method in gathered[0]:
-        times = as_array(gathered, method)
-        steps[method] = times[:, :, 0].max(axis=0)
-        slowest = times[:, :shared, 0].argmax(axis=0)
-        rounds[method] = dict(zip(columns, times[slowest, np.arange(shared)].T, strict=True))
-        negotiation[method] = rates[slowest, np.arange(shared)]
+    steps = {method: as_array(timed, method)[:, :, 0].max(axis=0) for method in timed[0]}
+    rounds = {method: mine for method, mine, _ in slowest_blocks(timed, columns)}
+    sent = {
+        method: byte_values(mine, negotiation, facts["link"])
+        for method, mine, negotiation in slowest_blocks(counted, columns)
+    }
     return [
         {
             **facts,
@@ -54,10 +53,32 @@ def sweep_rows(
             **step_values(steps[method]),
             **paired_values(mine, rounds),
             **wire_values(mine, rounds[ALONE], facts["link"]),
-            **byte_values(mine, negotiation[method], facts["link"]),
+            **sent[method],
         }
         for method, mine in rounds.items()
     ]
+
+
+def slowest_blocks(
+    gathered: Sequence[Blocks], columns: Sequence[str]
+) -> Iterator[tuple[str, Columns, NDArray[np.float64]]]:
+    """Yield for each method the blocks [rounds] of its slowest worker in each of the rounds that all methods share.
+
+    With them what that worker's interface sends a second for the negotiation, in bytes: that of `alone` in its round.
+    """
+    shared = len(gathered[0][ALONE])
+    alone = as_array(gathered, ALONE)
+    # [workers, rounds]; all workers count their bytes until the slowest one is ready.
+    rates = alone[:, :, list(columns).index("interface_bytes")] / alone[:, :, 0].max(axis=0)
+    every = np.arange(shared)
+    for method in gathered[0]:
+        blocks = as_array(gathered, method)
+        slowest = blocks[:, :shared, 0].argmax(axis=0)
+        yield (
+            method,
+            dict(zip(columns, blocks[slowest, every].T, strict=True)),
+            rates[slowest, every],
+        )
 
 
 def step_values(steps: NDArray[np.float64]) -> Row:
@@ -131,7 +152,7 @@ def seconds_per_byte(link: str) -> float:
     return 0.0 if link == UNSHAPED else 8 / parse_rate(link)
 
 
-def as_array(gathered: Sequence[dict[str, list[tuple[float, ...]]]], method: str) -> NDArray[np.float64]:
+def as_array(gathered: Sequence[Blocks], method: str) -> NDArray[np.float64]:
     """Return the blocks of a method as [workers, blocks, columns], the step's time first."""
     return np.array([worker[method] for worker in gathered], dtype=np.float64)
 

@@ -27,7 +27,8 @@ NOTES = (
     "ranks ask each other what is ready. *Counted* is the raw counter less that negotiation: its rate, measured in the "
     "same round on the same node while each worker trains alone, times the part of the step in which no collective is "
     "under way. Horovod does not negotiate during a collective; that part is taken as the step less the payload's time "
-    "on the link, so on an unshaped link as all of the step.",
+    "on the link, so on an unshaped link as all of the step. Times and bytes are of separate rounds: a short cycle of "
+    "the negotiation makes gradients wait less, a long one leaves less to subtract.",
     "The second table holds `auto` against the method that turned out fastest, which nobody knows beforehand: the one "
     "with the smallest median in this very measurement. To tell them apart, `auto` and those within a tenth of the "
     "fastest took further turns after the rounds of all methods. The interval is that of the median of the ratios by "

@@ -18,7 +18,7 @@ from pipelines.experiments.sweep.config import SweepConfig
 from pipelines.experiments.sweep.contender import Block, Contender
 from pipelines.experiments.sweep.job import SweepJob
 from pipelines.experiments.sweep.policy import rivals
-from pipelines.experiments.sweep.rows import ALONE, sweep_rows
+from pipelines.experiments.sweep.rows import ALONE, Blocks, sweep_rows
 from pipelines.models import build_model_for
 from pipelines.parallel.run.progress import report_progress
 from pipelines.parallel.strategies import build_strategy
@@ -26,6 +26,9 @@ from pipelines.provenance import provenance
 from pipelines.results import Row, write_json
 
 NUM_BATCHES = 8
+COUNTING_CYCLE = 20.0
+"""Milliseconds of Horovod's negotiation while bytes are counted: the rarer it is, the less has to be subtracted."""
+COUNTING_ROUNDS = 2
 
 
 def run_worker(job: SweepJob) -> None:
@@ -33,8 +36,9 @@ def run_worker(job: SweepJob) -> None:
     hvd.init()
     torch.set_num_threads(job.sweep.threads_per_worker)
     contenders = make_contenders(job)
-    blocks = take_turns(contenders, job)
-    gathered = hvd.allgather_object(blocks, name="sweep.blocks")
+    timed = take_turns(contenders, job)
+    counted = count_bytes(contenders, job)
+    timed, counted = (hvd.allgather_object(each, name="sweep.blocks") for each in (timed, counted))
     if hvd.rank() == 0:
         gradients = [p for p in contenders[0].model.parameters() if p.requires_grad]
         facts: Row = {
@@ -45,12 +49,13 @@ def run_worker(job: SweepJob) -> None:
             "batch_size_per_worker": job.sweep.batch_size,
             "threads_per_worker": job.sweep.threads_per_worker,
             "cores": os.cpu_count(),
+            "cycle_milliseconds": job.sweep.cycle_of(hvd.size()),
             "gradient_bytes": sum(p.numel() * p.element_size() for p in gradients),
             "seed": job.recipe.seed,
             **provenance("cpu"),
         }
         columns = [field.name for field in fields(Block)]
-        rows = sweep_rows(gathered, columns, facts, job.sweep.steps_per_round)
+        rows = sweep_rows(timed, counted, columns, facts, job.sweep.steps_per_round)
         chosen = {each.name: list(each.strategy.choices) for each in contenders if each.strategy is not None}
         expected = {each.name: each.expected_bytes() for each in contenders}
         for row in rows:
@@ -90,12 +95,12 @@ def make_contenders(job: SweepJob) -> list[Contender]:
     return contenders
 
 
-def take_turns(contenders: Sequence[Contender], job: SweepJob) -> dict[str, list[tuple[float, ...]]]:
+def take_turns(contenders: Sequence[Contender], job: SweepJob) -> Blocks:
     """Run the blocks of all methods in turn, in another order each round; returns them by method.
 
     What a block costs depends a little on the one before it (caches, the state of the connections).
     """
-    blocks: dict[str, list[tuple[float, ...]]] = {contender.name: [] for contender in contenders}
+    blocks: Blocks = {contender.name: [] for contender in contenders}
     sweep = job.sweep
     planned = sweep.rounds
     for index, contender in enumerate(contenders, start=1):
@@ -114,9 +119,7 @@ def take_turns(contenders: Sequence[Contender], job: SweepJob) -> dict[str, list
     return blocks
 
 
-def compare_policy(
-    contenders: Sequence[Contender], blocks: dict[str, list[tuple[float, ...]]], job: SweepJob
-) -> None:
+def compare_policy(contenders: Sequence[Contender], blocks: Blocks, job: SweepJob) -> None:
     """Run further blocks of `auto` and its close rivals, in turn, and append them to `blocks` (a collective).
 
     Rank 0's times decide on the rivals, its clock on the end.
@@ -130,6 +133,28 @@ def compare_policy(
         for contender in job.shuffled(close, hvd.size(), turn):
             blocks[contender.name].append(astuple(contender.run_block(job.sweep.steps_per_round)))
         turn += 1
+
+
+def count_bytes(contenders: Sequence[Contender], job: SweepJob) -> Blocks:
+    """Run further blocks of all methods, with a longer cycle of the negotiation; returns them by method (a collective).
+
+    Steps are longer then, because a gradient waits for the negotiation: these blocks are for the bytes alone.
+    """
+    set_cycle(max(COUNTING_CYCLE, job.sweep.cycle_of(hvd.size())))
+    blocks: Blocks = {contender.name: [] for contender in contenders}
+    for contender in contenders:
+        contender.run_block(1)  # Horovod remembers the names of no tensor yet, and negotiates them at length
+    for turn in range(COUNTING_ROUNDS):
+        for contender in job.shuffled(contenders, hvd.size(), turn):
+            blocks[contender.name].append(astuple(contender.run_block(job.sweep.steps_per_round)))
+    return blocks
+
+
+def set_cycle(milliseconds: float) -> None:
+    """Start Horovod's background thread anew with this period (a collective); nothing may be under way."""
+    hvd.shutdown()
+    os.environ["HOROVOD_CYCLE_TIME"] = str(milliseconds)
+    hvd.init()
 
 
 def goes_on(mine: bool) -> bool:

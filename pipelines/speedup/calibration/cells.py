@@ -42,18 +42,11 @@ class Cell:
         return self.model, self.batch_size
 
 
-def sweep_cells(
-    rows: Sequence[Row],
-    cycle_milliseconds: float,
-    oversubscribed_cycle_milliseconds: float,
-    *,
-    light: bool = False,
-) -> list[Cell]:
-    """Return the cells of several workers; `rows` as in sweep.json, made with these periods of Horovod.
+def sweep_cells(rows: Sequence[Row], *, light: bool = False) -> list[Cell]:
+    """Return the cells of several workers; `rows` as in sweep.json.
 
     `light`: computing is so short that more threads than cores do not make the scheduler decide.
     """
-    periods = {False: cycle_milliseconds / 1e3, True: oversubscribed_cycle_milliseconds / 1e3}
     return [
         Cell(
             model=row["model"],
@@ -64,7 +57,7 @@ def sweep_cells(
             crowding=max(1.0, row["workers"] * row["threads_per_worker"] / row.get("cores", SWEEP_CORES)),
             oversubscribed=row["oversubscribed"] and not light,
             bandwidth=UNSHAPED_BITS if row["link"] == UNSHAPED else parse_rate(row["link"]),
-            cycle_seconds=periods[row["oversubscribed"]],
+            cycle_seconds=row["cycle_milliseconds"] / 1e3,
             alone_seconds=row["one_worker_step_seconds_median"],
             measured_seconds=row["step_seconds_median"],
         )

@@ -55,8 +55,6 @@ def test_every_package_of_the_library_has_a_place_in_the_picture() -> None:
 def test_a_stage_starts_without_libraries_that_it_does_not_need_yet() -> None:
     # Seconds each, in every stage, worker and process of a pool: `make repro` starts a hundred of them.
     slow = "torchvision, torch._dynamo, scipy.stats, sklearn, mlflow"
-    code = (
-        f"import sys, stages.distributed, stages.train; print(*set({slow!r}.split(', ')) & sys.modules.keys())"
-    )
+    code = f"import sys, stages.distributed, stages.train; print(*set({slow!r}.split(', ')) & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert done.stdout.split() == []

@@ -48,6 +48,7 @@ def row(**other: Any) -> dict[str, Any]:
         "batch_size_per_worker": 8,
         "threads_per_worker": 1,
         "oversubscribed": False,
+        "cycle_milliseconds": 5.0,
         "one_worker_step_seconds_median": 0.1,
         "step_seconds_median": 0.2,
         **other,
@@ -66,7 +67,7 @@ def cells_of(machine: Machine, models: tuple[str, ...] = ("toy", "other")) -> li
         for method in FITTED
         for link in LINKS
     ]
-    cells = sweep_cells(rows, 5.0, 50.0)
+    cells = sweep_cells(rows)
     steps = CellPredictor(cells, traces_of(models), METHODS).predict(machine)[0]
     return [replace(cell, measured_seconds=float(step)) for cell, step in zip(cells, steps, strict=True)]
 
@@ -75,21 +76,21 @@ def test_cells_say_what_link_and_cycle_a_row_had() -> None:
     alone, usual, crowded = (
         row(workers=1),
         row(link="1gbit"),
-        row(workers=4, oversubscribed=True, link="unshaped"),
+        row(workers=4, oversubscribed=True, link="unshaped", cycle_milliseconds=50.0),
     )
-    first, second = sweep_cells([alone, usual, crowded], 5.0, 50.0)
+    first, second = sweep_cells([alone, usual, crowded])
     assert (first.bandwidth, first.cycle_seconds) == (1e9, 0.005)
     assert (second.bandwidth, second.cycle_seconds) == (UNSHAPED_BITS, 0.05)
 
 
 def test_light_cells_of_more_workers_than_cores_share_the_cores_and_are_never_fitted() -> None:
     rows = [row(workers=workers, oversubscribed=True, cores=2) for workers in (3, 4)]
-    light = sweep_cells(rows, 5.0, 5.0, light=True)
+    light = sweep_cells(rows, light=True)
     assert [(cell.crowding, cell.oversubscribed, cell.cycle_seconds) for cell in light] == [
         (1.5, False, 0.005),
         (2.0, False, 0.005),
     ]
-    assert [cell.oversubscribed for cell in sweep_cells(rows, 5.0, 5.0)] == [True, True]
+    assert [cell.oversubscribed for cell in sweep_cells(rows)] == [True, True]
     assert fitted_cells(light) == []
     predicted = CellPredictor(light, traces_of(("toy",)), METHODS)
     # As if the machine's own work took so many times as long; three workers send less than four.

@@ -10,13 +10,12 @@ import pytest
 from pipelines.config.validate import FieldError
 from pipelines.experiments.sweep import SweepConfig, SweepJob
 from pipelines.experiments.sweep.policy import median_interval, policy_table, rivals
-from pipelines.experiments.sweep.rows import ALONE, sweep_rows
+from pipelines.experiments.sweep.rows import ALONE, Blocks, sweep_rows
 from pipelines.experiments.sweep.summary import paired_verdict, summarise, verdict
 from pipelines.results import Row
 
 COLUMNS = ("step_seconds", "encode_seconds", "decode_seconds", "payload_bytes", "interface_bytes")
 FACTS = {"model": "m", "link": "100mbit", "workers": 2, "oversubscribed": False}
-Blocks = dict[str, list[tuple[float, ...]]]
 
 
 def blocks(method_steps: list[float], alone_steps: list[float]) -> Blocks:
@@ -28,7 +27,12 @@ def blocks(method_steps: list[float], alone_steps: list[float]) -> Blocks:
 
 
 def rows_of(*workers: Blocks) -> dict[str, dict[str, object]]:
-    return {str(row["method"]): row for row in sweep_rows(workers, COLUMNS, FACTS, 4)}
+    return {str(row["method"]): row for row in rows_on("100mbit", *workers)}
+
+
+def rows_on(link: str, *workers: Blocks) -> list[Row]:
+    """Of blocks whose times and bytes both count."""
+    return sweep_rows(workers, workers, COLUMNS, {**FACTS, "link": link}, 4)
 
 
 def test_a_block_counts_as_long_as_its_slowest_worker() -> None:
@@ -84,7 +88,7 @@ def test_the_negotiation_is_subtracted_while_no_payload_is_under_way(
         ALONE: [(seconds, 0.0, 0.0, 0.0, 10 * seconds) for seconds in (1.0, 1.5, 0.5)],
         "gq4": [(2.0, 0.01, 0.02, payload_bytes, 1.05 * payload_bytes + 10 * idle_seconds)] * 3,
     }
-    row = sweep_rows([worker], COLUMNS, {**FACTS, "link": link}, 4)[1]
+    row = rows_on(link, worker)[1]
     assert row["interface_bytes_per_step"] == pytest.approx(1.05 * payload_bytes + 10 * idle_seconds)
     assert row["control_bytes_per_step"] == pytest.approx(10 * idle_seconds)
     assert row["wire_bytes_counted_per_step"] == pytest.approx(1.05 * payload_bytes)
@@ -107,7 +111,7 @@ def test_the_negotiation_is_that_of_the_same_round_and_worker() -> None:
         }
         for index in range(2)
     ]
-    row = sweep_rows(workers, COLUMNS, {**FACTS, "link": "unshaped"}, 4)[1]
+    row = rows_on("unshaped", *workers)[1]
     assert row["wire_bytes_counted_per_step"] == pytest.approx(105.0)
     assert row["control_bytes_per_step"] == pytest.approx(75.0)  # of 30 x 2.5, 27 x 9 and 6 x 4
 
@@ -123,6 +127,17 @@ def test_further_blocks_of_some_methods_count_for_their_step_alone() -> None:
     assert rows["gq4"]["wire_bytes_expected_per_step"] == 1000.0
     assert rows["gq4"]["encode_seconds"] == 0.01
     assert rows[ALONE]["num_rounds"] == 3
+
+
+def test_times_and_bytes_are_those_of_their_own_blocks() -> None:
+    timed, counted = blocks([1.5, 1.6], [1.0, 1.1]), blocks([9.0, 8.0], [7.0, 7.0])
+    timed["gq4"] = [(*block[:3], 9e9, 9e9) for block in timed["gq4"]]
+    row = sweep_rows([timed], [counted], COLUMNS, FACTS, 4)[1]
+    assert (row["step_seconds_by_round"], row["one_worker_step_seconds_median"]) == ([1.5, 1.6], 1.05)
+    assert row["wire_bytes_expected_per_step"] == 1000.0
+    assert row["wire_bytes_counted_per_step"] == pytest.approx(
+        1050.0, abs=0.01
+    )  # no negotiation during the payload
 
 
 def test_rivals_of_auto_are_what_it_may_choose_and_nearly_as_fast() -> None:
@@ -285,7 +300,7 @@ def test_the_summary_writes_rows_table_and_figures(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     workers = blocks([1.0, 1.2], [0.5, 0.6])
     workers["sdp"] = [(3.0, 0.0, 0.0, 8000.0, 8100.0)] * 2
-    rows = [{**row, "strategy": "gq"} for row in sweep_rows([workers], COLUMNS, FACTS, 4)]
+    rows = [{**row, "strategy": "gq"} for row in rows_on("100mbit", workers)]
     folder = tmp_path / "results/sweep/cells"
     folder.mkdir(parents=True)
     (folder / "m-100mbit.json").write_text(json.dumps(rows))
@@ -311,5 +326,5 @@ def test_what_of_the_wire_is_hidden_behind_computing() -> None:
 
 
 def test_an_unshaped_link_has_no_wire_time() -> None:
-    rows = sweep_rows([blocks([1.0], [1.0])], COLUMNS, FACTS | {"link": "unshaped"}, 4)
+    rows = rows_on("unshaped", blocks([1.0], [1.0]))
     assert {(row["wire_seconds"], row["hidden_wire_seconds"]) for row in rows} == {(None, None)}
