@@ -13,7 +13,8 @@ def parameter_digest(model: nn.Module) -> str:
     """Return the SHA-256 of all parameters in order, bit for bit."""
     digest = hashlib.sha256()
     for parameter in model.parameters():
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        values = parameter.detach().cpu().reshape(-1)  # a scalar cannot be viewed as bytes
+        digest.update(values.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

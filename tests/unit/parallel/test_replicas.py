@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from horovod_gq.collectives import Collectives
-from pipelines.parallel.run.replicas import average_buffers
+from pipelines.parallel.run.replicas import average_buffers, parameter_digest
 from pipelines.parallel.virtual_cluster import run_workers
 
 
@@ -28,3 +28,16 @@ def test_a_model_without_statistics_asks_for_no_collective() -> None:
         rank, workers = 0, 2
 
     average_buffers(nn.Linear(2, 2), Nothing())  # type: ignore[arg-type]
+
+
+def test_the_digest_sees_every_bit_of_every_parameter_scalars_too() -> None:
+    model = nn.ParameterList([nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.ones(2, 3).T)])
+    before = parameter_digest(model)
+    assert parameter_digest(model) == before
+    for parameter in model:
+        with torch.no_grad():
+            value = parameter.view(-1)[-1:] if parameter.dim() == 0 else parameter[-1]
+            value[-1:] = torch.nextafter(value[-1:], torch.tensor(2.0))
+        after = parameter_digest(model)
+        assert after != before
+        before = after
