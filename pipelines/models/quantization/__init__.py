@@ -4,7 +4,7 @@ Every convolution but the first is quantized; the first one, linear layers and b
 in the papers. `resnet18-dq2` is a network with 2 bits for both; `dqw2` quantizes weights alone, `dqa2` activations.
 """
 
-from pipelines.models.quantization.activations import BasisActivations, LsqActivations
+from pipelines.models.quantization.activations import BasisActivations, LsqActivations, waits_for_data
 from pipelines.models.quantization.layers import METHODS, QuantizedLayer, quantize, quantized_layers
 from pipelines.models.quantization.weights import BasisWeights, DirectWeights, LsqWeights, WeightSource
 
@@ -19,4 +19,5 @@ __all__ = [
     "WeightSource",
     "quantize",
     "quantized_layers",
+    "waits_for_data",
 ]

@@ -17,6 +17,12 @@ LEAST_ERROR = (
 )
 
 
+def waits_for_data(model: nn.Module) -> bool:
+    """Tell whether a quantizer of `model` will be started by the first batch that it is trained on."""
+    quantizers = (m for m in model.modules() if isinstance(m, BasisActivations | LsqActivations))
+    return any(not bool(quantizer.started) for quantizer in quantizers)
+
+
 class BasisActivations(nn.Module):
     """Rounds to 2^b levels that are sums of a basis with digits 0 and 1; one basis a layer, of all channels.
 

@@ -1,12 +1,37 @@
 """What the workers must agree on: parameters bit for bit, batch-norm statistics by averaging."""
 
 import hashlib
+from collections.abc import Iterable
 
 import horovod.torch as hvd
 import torch
 from torch import nn
 
 from horovod_gq.collectives import Collectives
+from pipelines.models.quantization import waits_for_data
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+def start_alike(model: nn.Module, batches: Iterable[Batch]) -> None:
+    """Give all workers rank 0's parameters and buffers (a collective), in place.
+
+    A quantizer that the first of `batches` starts is started before: the workers' batches differ.
+    """
+    if waits_for_data(model):
+        images, _ = next(iter(batches))
+        with torch.no_grad():
+            model.train()(images)
+    broadcast(model.state_dict())
+
+
+def broadcast(state: dict[str, torch.Tensor]) -> None:
+    """Give all workers the tensors of rank 0, in place; Horovod takes no bool and nothing that is not contiguous."""
+    sent = {name: (one.view(torch.uint8) if one.dtype is torch.bool else one) for name, one in state.items()}
+    sent = {name: one.detach().contiguous() for name, one in sent.items()}
+    hvd.broadcast_parameters(sent, root_rank=0)
+    for name, one in state.items():
+        one.detach().copy_(sent[name])
 
 
 def parameter_digest(model: nn.Module) -> str:

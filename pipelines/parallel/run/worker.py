@@ -61,9 +61,6 @@ class Worker:
         self.recipe = job.recipe_for(self.num_workers)
         self.model = job.build_model(self.data).to(self.device)
         self.objective, self.judge = job.objective(self.data), job.judge(self.data)
-        _broadcast(self.model.state_dict())
-        self.num_parameters = count_parameters(self.model)
-        self.freezing = plan_freezing(self.model, self.recipe)
         self.batches = training_batches(
             self.data,
             config.batch_size,
@@ -73,6 +70,9 @@ class Worker:
             rank=self.rank,
             num_workers=self.num_workers,
         )
+        replicas.start_alike(self.model, self.batches)
+        self.num_parameters = count_parameters(self.model)
+        self.freezing = plan_freezing(self.model, self.recipe)
         self.epoch = 0
         self.reference_seconds = 0.0  # of the epoch, spent on steps that are no training
         self.history: list[dict[str, float | int]] = []
@@ -216,15 +216,6 @@ class Worker:
         return loss_and_score(
             self.model, split, self.data, batch_size=512, device=self.device, judge=self.judge
         )
-
-
-def _broadcast(state: dict[str, torch.Tensor]) -> None:
-    """Give all workers the tensors of rank 0, in place; Horovod takes no bool and nothing that is not contiguous."""
-    sent = {name: (one.view(torch.uint8) if one.dtype is torch.bool else one) for name, one in state.items()}
-    sent = {name: one.detach().contiguous() for name, one in sent.items()}
-    hvd.broadcast_parameters(sent, root_rank=0)
-    for name, one in state.items():
-        one.detach().copy_(sent[name])
 
 
 def run_worker(job: Job) -> None:

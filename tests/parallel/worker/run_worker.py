@@ -23,9 +23,9 @@ from pipelines.models.config import DenseNetConfig
 from pipelines.parallel import DistributedConfig, Job
 from pipelines.parallel.metering.step_times import as_array
 from pipelines.parallel.run import agreement, checkpoint
-from pipelines.parallel.run.replicas import parameter_digest, replicas_identical
+from pipelines.parallel.run.replicas import broadcast, parameter_digest, replicas_identical
 from pipelines.parallel.run.traces import write_traces
-from pipelines.parallel.run.worker import Worker, _broadcast, result_row
+from pipelines.parallel.run.worker import Worker, result_row
 from pipelines.parallel.strategies import build_strategy
 from pipelines.parallel.traces.trace import Trace
 from pipelines.tracking import NullTracker, TrackingConfig
@@ -265,7 +265,7 @@ def check_broadcast() -> None:
     rank = hvd.rank()
     rows = torch.arange(6).view(2, 3).float()
     state = {"started": torch.tensor(rank == 0), "basis": (rows - 10 * rank).T, "weight": rows + rank}
-    _broadcast(state)
+    broadcast(state)
     assert bool(state["started"])
     assert torch.equal(state["basis"], rows.T)
     assert torch.equal(state["weight"], rows)
@@ -295,6 +295,18 @@ def check_traces(params: Path) -> None:
         assert parameter_digest(worker.model) == before, "recording trains the model"
 
 
+def check_quantized(params: Path) -> None:
+    """A quantizer that the first batch starts is started alike on all ranks, though their batches differ."""
+    job = dataclasses.replace(make_job("sdp", params), model="densenet10-lsq2")
+    worker = Worker(job)
+    train_epochs(worker, 1)
+    assert replicas_identical(worker.model)
+    steps = [value for name, value in worker.model.named_parameters() if value.dim() == 0]
+    assert steps
+    assert all(float(step) not in (0.0, 1.0) for step in steps), "not started by data"
+    clear_checkpoints(job)
+
+
 def main() -> None:
     params = Path(sys.argv[1])
     os.chdir(params.parent)
@@ -310,6 +322,7 @@ def main() -> None:
     check_damage(make_job("gq4", params))
     check_finish(make_job("gq4", params))
     check_transfer(params)
+    check_quantized(params)
     # From here on rank 0 has made more optimizers than the other, and their collectives have other names.
     check_traces(params)
     check_disagreement(make_job("gq4", params))
