@@ -32,6 +32,20 @@ class Bucket:
     wire_bits: int
     exchange: Exchange
 
+    @property
+    def whole(self) -> bool:
+        """Whether one tensor fills the flat buffer: its gradient is encoded where the backward pass has left it."""
+        return len(self.parameters) == 1 and self.parameters[0].numel() == self.exchange.flat.numel()
+
+    def start(self, slot: int) -> None:
+        """Encode the gradients and start their first collective; a missing one counts as zero."""
+        gradient = self.parameters[0].grad if self.whole else None
+        if gradient is not None and gradient.layout is torch.strided and gradient.is_contiguous():
+            self.exchange.start(slot, gradient.view_as(self.exchange.flat))
+            return
+        self.collect_gradients()
+        self.exchange.start(slot)
+
     def collect_gradients(self) -> None:
         """Make every gradient the view of the flat buffer that it should be, copying where it is not.
 
@@ -46,6 +60,16 @@ class Bucket:
             else:
                 view.copy_(gradient)
             parameter.grad = view
+
+    def zero(self) -> None:
+        """Prepare the gradients for a backward pass: zero, as views of the flat buffer, or none where `whole`."""
+        if self.whole:
+            self.parameters[0].grad = None
+            return
+        self.exchange.flat.zero_()
+        for parameter, view in zip(self.parameters, self.exchange.views, strict=True):
+            if parameter.grad is not view:
+                parameter.grad = view
 
     def finish(self, slot: int) -> list[str]:
         """Wait for the average and make every gradient the view of it; NaN where it is not finite on some rank.

@@ -28,8 +28,11 @@ class Exchange(Protocol):
     bytes_per_step: int
     collectives_per_step: int
 
-    def start(self, slot: int) -> None:
-        """Encode `flat` and start the first collective; `flat` may be overwritten afterwards."""
+    def start(self, slot: int, gradients: torch.Tensor | None = None) -> None:
+        """Encode `gradients`, in the layout of `flat`, and start the first collective; None: what `flat` holds.
+
+        Both may be overwritten afterwards.
+        """
         ...
 
     def advance(self, slot: int) -> None:
@@ -80,10 +83,10 @@ class PlainExchange:
         self._checked = False
         self.bytes_per_step = self._messages[0].numel() * 4
 
-    def start(self, slot: int) -> None:
-        """Copy `flat` and the canary into the message and start the sum."""
+    def start(self, slot: int, gradients: torch.Tensor | None = None) -> None:
+        """Copy the gradients and the canary into the message and start the sum."""
         message = self._messages[slot]
-        message[: self.flat.numel()].copy_(self.flat)
+        message[: self.flat.numel()].copy_(self.flat if gradients is None else gradients)
         message[self.flat.numel() :].copy_(self._canary)
         self._pending[slot] = self._collectives.start_sum(message, f"{self._name}.{slot}")
 
@@ -156,11 +159,11 @@ class QuantizedExchange:
             self.bytes_per_step += self.codec.gather_bytes
             self.collectives_per_step = 2
 
-    def start(self, slot: int) -> None:
-        """Encode `flat` and start the first collective."""
+    def start(self, slot: int, gradients: torch.Tensor | None = None) -> None:
+        """Encode the gradients and start the first collective."""
         warmup = self.codec.in_warmup
         with self._timings.encoding(self.codec.device):
-            message = self.codec.encode(self.flat, slot)
+            message = self.codec.encode(self.flat if gradients is None else gradients, slot)
         name = f"{self._name}.{slot}"
         if warmup or isinstance(self.codec, BucketCodec):
             self._summed.add(slot)

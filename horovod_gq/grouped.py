@@ -55,8 +55,7 @@ class Group:
         self._missing.discard(place)
         if not self._missing:
             with torch.no_grad():
-                self.bucket.collect_gradients()
-                self.bucket.exchange.start(0)
+                self.bucket.start(0)
 
     def check_complete(self) -> None:
         """Raise a ValueError unless every gradient came in this step."""

@@ -87,10 +87,10 @@ class HierarchicalExchange:
         self._left: dict[int, int] = {}
         """Calls of `advance` until the average travels inside the host, by slot."""
 
-    def start(self, slot: int) -> None:
+    def start(self, slot: int, gradients: torch.Tensor | None = None) -> None:
         """Start the sum inside the host, and the exchange of the buckets before this one between the hosts."""
         self._hosts.send_waiting()
-        self._start_local(slot, "in")
+        self._start_local(slot, "in", self.flat if gradients is None else gradients)
         self._left[slot] = 1 if self._alone else self._inner.collectives_per_step + 1
         self._hosts.waiting.append((self, slot))
 
@@ -148,10 +148,10 @@ class HierarchicalExchange:
                     view.fill_(float("nan"))
         else:
             self.flat.zero_()
-        self._start_local(slot, "out")
+        self._start_local(slot, "out", self.flat)
 
-    def _start_local(self, slot: int, way: str) -> None:
-        message, local = self._messages[slot].copy_(self.flat), self._hosts.local
+    def _start_local(self, slot: int, way: str, values: torch.Tensor) -> None:
+        message, local = self._messages[slot].copy_(values), self._hosts.local
         name = f"{self._name}.{way}.{slot}"
         self._pending[slot] = local.start_sum(message, name) if local.workers > 1 else _Arrived(message)
 

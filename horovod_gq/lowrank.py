@@ -27,29 +27,8 @@ from horovod_gq.exchange import NamedShape, QuantizedExchange
 from horovod_gq.factors import MIN_EXPONENT, FactorSpace, product_bits
 from horovod_gq.kernels import num_planes
 from horovod_gq.layout import NARROW_ROW, BucketLayout
+from horovod_gq.matrices import Matrix, cut
 from horovod_gq.timing import Timings
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A tensor as a matrix, with the rank of its factors."""
-
-    name: str
-    shape: tuple[int, ...]
-    rows: int
-    columns: int
-    rank: int
-
-    @classmethod
-    def of(cls, name: str, shape: tuple[int, ...], rank: int) -> Matrix:
-        """View a tensor of at least two dimensions as [first, rest]."""
-        rows, columns = shape[0], math.prod(shape[1:])
-        return cls(name, shape, rows, columns, min(rank, rows, columns))
-
-    def factor(self, kind: str) -> list[NamedShape]:
-        """Names and lengths of the columns of P or Q."""
-        length = self.rows if kind == "p" else self.columns
-        return [(f"{self.name}/{kind}{index}", (length,)) for index in range(self.rank)]
 
 
 def saves_bytes(name: str, shape: tuple[int, ...], config: GQConfig) -> bool:
@@ -62,6 +41,22 @@ def saves_bytes(name: str, shape: tuple[int, ...], config: GQConfig) -> bool:
     full_header = plain.num_units * scales.header_words(config.wire_bits) * 4
     num_bytes = factors.num_values * config.factor_bits // 8 + header
     return num_bytes < plain.num_values * config.wire_bits // 8 + full_header
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step computes in a block of one slot: views of the buffers, made once."""
+
+    values: slice
+    """Place of the block in the flat buffer."""
+    total: torch.Tensor
+    """Gradient plus residual, flat."""
+    average: torch.Tensor
+    """P Q^T, flat."""
+    left: list[tuple[torch.Tensor, ...]]
+    """Of every matrix M (its rows in the block), Q^T and where P^T goes."""
+    product: list[tuple[torch.Tensor, ...]]
+    """The same of P, Q^T and where P Q^T goes."""
 
 
 class LowRankExchange:
@@ -84,7 +79,8 @@ class LowRankExchange:
         self._config, self._timings, self._device = config, timings, device
         self._matrices = [Matrix.of(tensor, shape, config.factor_rank) for tensor, shape in tensors]
         self.flat = torch.zeros(sum(m.rows * m.columns for m in self._matrices), device=device)
-        self.views = [part.view(m.shape) for part, m in self._split(self.flat)]
+        parts = zip(self._split(self.flat), self._matrices, strict=True)
+        self.views = [part.view(matrix.shape) for part, matrix in parts]
         self._inputs = [torch.zeros_like(self.flat) for _ in range(num_slots)]
         """By slot: gradient plus residual while the message is under way, and the residual afterwards."""
         self._last_slot = num_slots - 1
@@ -97,6 +93,7 @@ class LowRankExchange:
         self._p, self._q = (Factor(f"{name}.{kind}", kind, self._matrices, *arguments) for kind in ("p", "q"))
         self._fresh = self._draw()
         self._set_start(torch.zeros_like(self._fresh))
+        self._work = [self._lay_out(total) for total in self._inputs]
         self._bases: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         """By slot, while Q is under way: P as integers fp64 [R, rows of all], and their units fp64 [R, matrices]."""
         self.bytes_per_step = self._p.exchange.bytes_per_step + self._q.exchange.bytes_per_step
@@ -104,15 +101,15 @@ class LowRankExchange:
             self._p.exchange.collectives_per_step + self._q.exchange.collectives_per_step
         )
 
-    def start(self, slot: int) -> None:
-        """Take over `flat`, compute P and start its first collective."""
-        total = self._inputs[slot]
+    def start(self, slot: int, gradients: torch.Tensor | None = None) -> None:
+        """Take over the gradients, compute P and start its first collective."""
+        new = self.flat if gradients is None else gradients
         with self._computing(self._timings.encoding):
-            total.add_(self.flat)
-            starts = self._q.parts(self._start_q)
-            for matrix, start, out in zip(self._split(total), starts, self._p.columns, strict=True):
-                # Q lies transposed, so that the product reads both row by row.
-                out.copy_(torch.nn.functional.linear(_matrix(*matrix), start).T)
+            for work in self._work[slot]:
+                work.total.add_(new[work.values])
+                for matrix, q, out in work.left:
+                    # Q lies transposed, so that the product reads both row by row.
+                    out.copy_(torch.nn.functional.linear(matrix, q).T)
         self._last_slot = slot
         self._p.exchange.start(slot)
 
@@ -149,10 +146,10 @@ class LowRankExchange:
         units = space.ceilings(basis) / 2.0 ** product_bits(space.rank)[0]
         whole = space.round(basis, units)
         self._bases[slot] = (whole, units)
-        exact = (whole * space.spread(units)).float()
-        parts = self._p.parts(exact)
-        for matrix, p, out in zip(self._split(self._inputs[slot]), parts, self._q.columns, strict=True):
-            torch.mm(p, _matrix(*matrix), out=out)
+        self._p.values.copy_(whole * space.spread(units))
+        totals = self._split(self._inputs[slot])
+        for p, total, out in zip(self._p.factors, totals, self._q.columns, strict=True):
+            torch.mm(p, total, out=out)
 
     def _reconstruct(self, slot: int) -> None:
         """Write P Q^T to `flat`, its difference to what was to be sent to the residual, and the next Q."""
@@ -162,14 +159,13 @@ class LowRankExchange:
         # One unit for all columns of a matrix: then every sum of products is an integer times this unit.
         common = space.ceilings(scaled).amax(0, keepdim=True).expand(space.rank, -1)
         common = (common / 2.0 ** product_bits(space.rank)[1]).clamp(min=2.0**MIN_EXPONENT)
-        whole_q = space.round(scaled, common).float()
-        left = (whole_p * self._p.space.spread(common)).float()
-        parts = zip(self._split(self.flat), self._p.parts(left), self._q.parts(whole_q), strict=True)
-        for matrix, p, q in parts:
-            torch.mm(p.T, q, out=_matrix(*matrix))
-        if self._config.error_feedback:
-            self._inputs[slot].sub_(self.flat)
-        else:
+        self._q.values.copy_(space.round(scaled, common))
+        self._p.values.copy_(whole_p * self._p.space.spread(common))
+        for work in self._work[slot]:
+            for p, q, out in work.product:
+                torch.mm(p, q, out=out)
+            work.total.sub_(work.average)
+        if not self._config.error_feedback:
             self._inputs[slot].zero_()
         self._set_start(space.orthonormalize(columns))
 
@@ -178,13 +174,13 @@ class LowRankExchange:
         failed = {n.rsplit("/", 1)[0] for f in (self._p, self._q) for n in f.exchange.failures()}
         if failed:
             for total in self._inputs:
-                for part, matrix in self._split(total):
+                for part, matrix in zip(self._split(total), self._matrices, strict=True):
                     if matrix.name in failed:
                         part.zero_()
-            for part, matrix in zip(self._q.parts(self._start_q), self._matrices, strict=True):
+            for part, matrix in zip(self._q.factors, self._matrices, strict=True):
                 if matrix.name in failed:
                     part.zero_()
-            self._set_start(self._start_q.double())
+            self._set_start(self._q.values.double())
         return [matrix.name for matrix in self._matrices if matrix.name in failed]
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
@@ -193,13 +189,13 @@ class LowRankExchange:
         p_state, q_state = self._p.exchange.state_dict(), self._q.exchange.state_dict()
         state: dict[str, dict[str, Any]] = {}
         for number, matrix in enumerate(self._matrices):
-            residuals = [self._split(self._inputs[slot])[number][0].view(matrix.shape) for slot in order]
+            residuals = [self._split(self._inputs[slot])[number].view(matrix.shape) for slot in order]
             names = [name for kind in ("p", "q") for name, _ in matrix.factor(kind)]
             entries = {**p_state, **q_state}
             state[matrix.name] = {
                 "residual": residuals[0].clone(),
                 "later_residuals": [residual.clone() for residual in residuals[1:]],
-                "q": self._q.parts(self._start_q)[number].clone(),
+                "q": self._q.factors[number].clone(),
                 "wire_bits": self._config.factor_bits,
                 "columns": {name: entries[name] for name in names},
             }
@@ -209,26 +205,47 @@ class LowRankExchange:
         """Take over a state that has been checked."""
         order = [(self._last_slot + 1 + n) % len(self._inputs) for n in range(len(self._inputs))]
         columns: dict[str, dict[str, Any]] = {}
-        starts = self._q.parts(self._start_q)
         for number, matrix in enumerate(self._matrices):
             entry = tensors[matrix.name]
             residuals = [entry["residual"], *entry["later_residuals"]]
             for slot, residual in zip(order, residuals, strict=True):
-                self._split(self._inputs[slot])[number][0].copy_(residual.reshape(-1))
-            starts[number].copy_(entry["q"])
+                part = self._split(self._inputs[slot])[number]
+                part.copy_(residual.reshape(part.shape))
+            self._q.factors[number].copy_(entry["q"])
             columns.update(entry["columns"])
         self._p.exchange.load_state(columns)
         self._q.exchange.load_state(columns)
 
-    def _split(self, flat: torch.Tensor) -> list[tuple[torch.Tensor, Matrix]]:
+    def _split(self, flat: torch.Tensor) -> list[torch.Tensor]:
+        """Return the matrices [rows, columns] that lie in `flat`."""
         parts = torch.split(flat, [m.rows * m.columns for m in self._matrices])
-        return list(zip(parts, self._matrices, strict=True))
+        return [part.view(m.rows, m.columns) for part, m in zip(parts, self._matrices, strict=True)]
+
+    def _lay_out(self, total: torch.Tensor) -> list[Work]:
+        """Return the work on the blocks of a slot's `total`."""
+        matrices, averages = self._split(total), self._split(self.flat)
+        p_sent, p, q = self._p.columns, self._p.factors, self._q.factors
+        return [
+            Work(
+                block.values,
+                total[block.values],
+                self.flat[block.values],
+                list(zip(block.rows_of(matrices), block.right_of(q), block.left_of(p_sent), strict=True)),
+                [
+                    (left.T, right, out)
+                    for left, right, out in zip(
+                        block.left_of(p), block.right_of(q), block.rows_of(averages), strict=True
+                    )
+                ],
+            )
+            for block in cut([(m.rows, m.columns) for m in self._matrices], self._device)
+        ]
 
     def _set_start(self, columns: torch.Tensor) -> None:
         """Take fp64 columns as the next Q; those that are zero, or not finite, become fixed ones."""
         usable = self._q.space.ceilings(columns) > 2.0**MIN_EXPONENT
         usable = self._q.space.spread(usable.to(columns.dtype)) > 0
-        self._start_q = torch.where(usable, columns, self._fresh).float()
+        self._q.values.copy_(torch.where(usable, columns, self._fresh))
 
     def _draw(self) -> torch.Tensor:
         """Random columns fp64 [R, columns of all], alike on every rank and processor, of length about 1."""
@@ -253,6 +270,10 @@ class Factor:
         self._lengths = [matrix.rows if kind == "p" else matrix.columns for matrix in matrices]
         self._ranks = [matrix.rank for matrix in matrices]
         self.space = FactorSpace(self._lengths, self._ranks, device)
+        self.values = torch.zeros(self.space.present.shape, device=device)
+        """What is multiplied: of P for the moment, of Q from the end of a step to the start of the next."""
+        self.factors = self.parts(self.values)
+        """By matrix, [rank, length]; views of `values`."""
         slots, first = self.exchange.codec.layout.slots, 0
         self.columns: list[torch.Tensor] = []
         """By matrix: its columns in the bucket of the exchange, [rank, length]."""
@@ -276,7 +297,3 @@ class Factor:
         """Split [R, values] into the matrices' own columns [rank, length]; they share memory."""
         parts = torch.split(columns, self._lengths, dim=1)
         return [part[:rank] for part, rank in zip(parts, self._ranks, strict=True)]
-
-
-def _matrix(part: torch.Tensor, matrix: Matrix) -> torch.Tensor:
-    return part.view(matrix.rows, matrix.columns)

@@ -37,7 +37,8 @@ class DistributedOptimizer(torch.optim.Optimizer):
 
     Use like the wrapped optimizer, with learning rate schedulers and grad scalers (see nonfinite="propagate").
     Call it on every rank, after the parameters have been made equal (hvd.broadcast_parameters). While it
-    lives, `p.grad` is a view of a flat bucket (not with an averaging interval).
+    lives, `p.grad` is a view of a flat bucket (not with an averaging interval); that of a tensor which fills a bucket
+    alone is None after `zero_grad()` and the backward pass's own until its average is there.
 
     Args:
         optimizer: any torch optimizer that updates each parameter by itself; its state is shared, not copied.
@@ -118,7 +119,7 @@ class DistributedOptimizer(torch.optim.Optimizer):
         self._update.flush()
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 - gradients must stay views
-        """Set the gradients to zero; they stay views of the buckets, whatever `set_to_none` says."""
+        """Prepare the gradients for the next backward pass: views of the buckets, whatever `set_to_none` says."""
         self._update.zero_grad()
 
     def wire_bytes_per_step(self) -> int:
@@ -229,7 +230,8 @@ class DistributedOptimizer(torch.optim.Optimizer):
     ) -> Update:
         if averaging_interval > 1:
             return IntervalUpdate(self.buckets, self._inner, averaging_interval)
-        self._reducer = reducer = GradientReducer(self.buckets, self.config, passes)
+        every_hook = update == "layerwise" or self._hosts is not None
+        self._reducer = reducer = GradientReducer(self.buckets, self.config, passes, every_hook=every_hook)
         if staleness:
             return StaleUpdate(reducer, self._inner, staleness)
         if update == "layerwise":

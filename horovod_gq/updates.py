@@ -11,7 +11,7 @@ from torch import nn
 
 from horovod_gq.buckets import Bucket
 from horovod_gq.compression import NonFiniteGradientError
-from horovod_gq.reducer import GradientReducer, zero_bucket
+from horovod_gq.reducer import GradientReducer
 
 
 class Update(Protocol):
@@ -161,6 +161,14 @@ class LayerwiseUpdate:
         self._under_way: dict[int, Bucket] = {}
         self._hyperparameters: list[dict[str, Any]] = []
         self._bucket_of = {p: n for n, bucket in enumerate(reducer.buckets) for p in bucket.parameters}
+        self._members = [
+            [
+                [p for p in group["params"] if self._bucket_of.get(p) == number]
+                for group in optimizer.param_groups
+            ]
+            for number in range(len(reducer.buckets))
+        ]
+        """By bucket and group of the optimizer, the parameters."""
         self._synchronized = False
         reducer.on_late_gradient = self._refuse_late_gradient
         for module in model.modules():
@@ -213,20 +221,18 @@ class LayerwiseUpdate:
             names = self._reducer.finish_bucket(bucket, 0)
             if names:
                 raise NonFiniteGradientError(names)
-            with self._restricted_to(bucket):
+            with self._restricted_to(self._members[number]):
                 self._optimizer.step()
-            zero_bucket(bucket)
+            bucket.zero()
 
     @contextmanager
-    def _restricted_to(self, bucket: Bucket) -> Iterator[None]:
-        """Let the optimizer see the bucket's parameters only, with the remembered hyperparameters."""
+    def _restricted_to(self, members: list[list[nn.Parameter]]) -> Iterator[None]:
+        """Let the optimizer see these parameters only, by group, with the remembered hyperparameters."""
         groups = self._optimizer.param_groups
         saved = [dict(group) for group in groups]
-        mine = set(bucket.parameters)
         try:
-            for group, remembered in zip(groups, self._hyperparameters, strict=True):
-                group.update(remembered)
-                group["params"] = [parameter for parameter in group["params"] if parameter in mine]
+            for group, mine, remembered in zip(groups, members, self._hyperparameters, strict=True):
+                group.update(remembered, params=mine)
             yield
         finally:
             for group, before in zip(groups, saved, strict=True):

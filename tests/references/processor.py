@@ -38,8 +38,8 @@ def on_another_processor(exchange: Any) -> None:
     for method in ("start", "advance", "finish"):
         original = getattr(exchange, method)
 
-        def elsewhere(slot: int, original: Any = original) -> None:
+        def elsewhere(*arguments: Any, original: Any = original) -> None:
             with OtherProcessor():
-                original(slot)
+                original(*arguments)
 
         setattr(exchange, method, elsewhere)

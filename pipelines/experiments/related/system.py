@@ -116,15 +116,15 @@ class Variant:
     """Initial rates that are tried instead of the section's: for a network that is trained already, say."""
     search: Search | None = None
     """Finds the model, seed by seed, before anything is trained: a variant without transform and without `after`."""
-    on_workers: bool | None = None
-    """Whether two Horovod workers train it, too; None: unless it is an ablation."""
+    on_workers: bool = True
+    """Whether two Horovod workers train it, too, where it is the system or its baseline."""
     published: dict[str, Published] = field(default_factory=dict)
     """Published accuracies by data set."""
 
     @property
     def trains_on_workers(self) -> bool:
         """Whether two Horovod workers train it, too."""
-        return self.role is not Role.ABLATION if self.on_workers is None else self.on_workers
+        return self.on_workers and self.role in (Role.BASELINE, Role.SYSTEM)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,10 +38,10 @@ class Fp16Exchange:
         self._pending: Pending | None = None
         self.bytes_per_step = 2 * self.flat.numel()
 
-    def start(self, slot: int) -> None:  # noqa: ARG002 - one step is under way at a time
-        """Round `flat` to fp16 and start the sum."""
+    def start(self, slot: int, gradients: torch.Tensor | None = None) -> None:  # noqa: ARG002 - one step at a time
+        """Round the gradients to fp16 and start the sum."""
         with self._timings.encoding(self.flat.device):
-            self._message.copy_(self.flat)
+            self._message.copy_(self.flat if gradients is None else gradients)
         self._pending = self._collectives.start_sum(self._message, self._name)
 
     def advance(self, slot: int) -> None:

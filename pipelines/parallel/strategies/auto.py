@@ -165,9 +165,10 @@ class Auto(Strategy):
         self.synchronous.zero_grad()
         if self.unsent:
             for bucket in self.buckets:
-                for name, view in zip(bucket.names, bucket.exchange.views, strict=True):
+                for name, parameter in zip(bucket.names, bucket.parameters, strict=True):
                     if name in self.unsent:
-                        view.add_(self.unsent[name])
+                        owed = self.unsent[name]
+                        parameter.grad = owed.clone() if parameter.grad is None else parameter.grad.add_(owed)
             self.unsent = {}
 
     def _group(self, model: nn.Module) -> list[Group]:

@@ -100,7 +100,7 @@ def replicas_agree(**fields: Any) -> bool:
         first, *others = (exchange.flat for exchange in exchanges(cluster))
         if not all(torch.equal(first, other) for other in others):
             return False
-    starts = [exchange._start_q for exchange in exchanges(cluster)]
+    starts = [exchange._q.values for exchange in exchanges(cluster)]
     return all(torch.equal(starts[0], start) for start in starts)
 
 
@@ -174,7 +174,7 @@ def test_what_was_decoded_and_the_residuals_are_what_was_to_be_sent(factor_bits:
         cluster.average()
         for number, name in enumerate(reversed(SHAPES)):
             total[name] += parameters[name].grad  # type: ignore[operator]
-            parts = [exchange._split(exchange._inputs[0])[number][0] for exchange in exchanges(cluster)]
+            parts = [exchange._split(exchange._inputs[0])[number] for exchange in exchanges(cluster)]
             kept = torch.stack(parts).mean(0).view(SHAPES[name])
             # fp32 sums of up to 40 terms.
             assert float((total[name] + kept - true[name]).norm()) < 40 * 2.0**-23 * float(true[name].norm())

@@ -134,7 +134,6 @@ class Sct(System):
                 after=after,
                 objective=objective_of,
                 epochs=epochs,
-                on_workers=role in (Role.BASELINE, Role.SYSTEM),
                 rates=options.rates if after is None else options.pass_rates,
             )
             for name, role, what, after, masking, epochs in table

@@ -17,7 +17,7 @@ from pipelines.experiments.related.degraded_data import (
     degraded_data,
     drawn_levels,
 )
-from pipelines.experiments.related.system import Context, System
+from pipelines.experiments.related.system import Context, Role, System
 from pipelines.experiments.related.systems import build_system
 from pipelines.experiments.related.systems.degraded import TESTED_LEVELS, front_errors
 from pipelines.models.degraded import Fronted, Restorer, append_channel, replace_images
@@ -154,12 +154,14 @@ def test_what_a_front_is_worth_is_measured_in_the_units_of_the_parameter_and_in_
 def test_one_kind_is_trained_on_two_workers_and_all_variants_of_a_kind_see_the_same_levels(
     system: System,
 ) -> None:
-    on_workers = [one for one in system.variants() if one.on_workers]
+    on_workers = [one for one in system.variants() if one.trains_on_workers]
     assert {one.name.rpartition("_")[2] for one in on_workers} == {"jpeg"}
+    assert {one.role for one in on_workers} == {Role.BASELINE, Role.SYSTEM}
     for one, (network, context) in networks(system, DATA).items():
         if hasattr(network, "spec"):
             assert network.spec.num_channels == context.data.num_channels, one
-    seen = {one.name: one.data(DATA, SEED) for one in on_workers if isinstance(one.data, partial)}
+    of_the_kind = [one for one in system.variants() if one.name.endswith("_jpeg")]
+    seen = {one.name: one.data(DATA, SEED) for one in of_the_kind if isinstance(one.data, partial)}
     for name, data in seen.items():
         if name != "clean_jpeg":
             expected = seen["degraded_jpeg"].train.images
