@@ -17,7 +17,7 @@ from horovod_gq.buckets import DEFAULT_BUCKET_BYTES, Form, assign_buckets
 from horovod_gq.config import UNCOMPRESSED, GQConfig
 from horovod_gq.kernels import num_planes
 from horovod_gq.layout import NARROW_ROW, BucketLayout
-from horovod_gq.lowrank import Matrix
+from horovod_gq.matrices import Matrix
 from horovod_gq.scale import CANARY_SIZE, header_words
 
 NamedShape = tuple[str, tuple[int, ...]]
