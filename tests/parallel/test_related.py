@@ -51,7 +51,7 @@ def interrupted(job: RelatedJob) -> Iterator[list[str]]:
             yield Here()
 
         patch.setattr("pipelines.experiments.related.runs.trials.train_all", train_all)
-        patch.setattr("pipelines.experiments.related.runs.searches.process_pool", no_pool)
+        patch.setattr("pipelines.experiments.related.runs.searches.kept_or_own_pool", no_pool)
         with patch.context() as measuring:
             measuring.setattr("pipelines.experiments.related.runs.run.run_all", interrupt)
             with pytest.raises(KeyboardInterrupt):

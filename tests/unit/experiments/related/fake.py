@@ -113,7 +113,7 @@ class Fake(System):
             ),
             Variant(
                 name="searched",
-                role=Role.PEER,
+                role=Role.SYSTEM,
                 what="found",
                 model=MODEL,
                 search=Search(propose=propose, config=SEARCH),
