@@ -44,6 +44,7 @@ class Arrivals:
         self._last: int | None = None
         self._hooks: dict[int, Any] = {}
         self._counts: dict[int, int] = {}
+        self._done = 0
         self._sent_version: int | None = None
         self.begin()
 
@@ -54,9 +55,12 @@ class Arrivals:
 
     def begin(self) -> None:
         """Begin a step, by one hook if the last step's one or all hooks found the bucket complete."""
-        narrow = self.complete and not self._every and self._last is not None
-        self._watch([self._last] if narrow and self._last is not None else self._all)
+        if self.complete and not self._every and self._last is not None:
+            self._watch([self._last])
+        else:
+            self._watch(self._all)
         self.complete = False
+        self._done = 0
         self._sent_version = None
         self._counts.clear()
 
@@ -73,8 +77,8 @@ class Arrivals:
         late = self._sent_version != self._bucket.exchange.flat._version
         if self.complete and late and len(self._hooks) < len(self._all):
             raise ValueError(
-                f"a gradient of {self._bucket.names[0]}, ... came in after its bucket was sent; another hook changes "
-                "gradients in place, or a parameter is used in a second backward pass"
+                f"a gradient of {self._bucket.names[0]}, ... came in after its bucket was sent; change gradients in "
+                "place after synchronize() only, by no other hook, and use no parameter in a second backward pass"
             )
 
     def remove_hooks(self) -> None:
@@ -101,7 +105,10 @@ class Arrivals:
                     f"{name} got gradients from {count} backward passes in one step, but backward_passes_per_step "
                     f"is {self._passes}; call step() in between, or raise backward_passes_per_step"
                 )
-            if count == self._passes and self._all_in():
+            if count < self._passes:
+                return
+            self._done += 1
+            if self._all_in():
                 self._last = place
                 self.complete = True
                 self._on_complete()
@@ -110,7 +117,6 @@ class Arrivals:
 
     def _all_in(self) -> bool:
         if len(self._hooks) == len(self._all):
-            done = sum(1 for count in self._counts.values() if count == self._passes)
-            return done == len(self._all)
+            return self._done == len(self._all)
         added = self._bucket.exchange.flat._version - self._first_version
         return added == self._passes * len(self._all)
