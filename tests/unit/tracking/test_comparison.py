@@ -127,7 +127,6 @@ def test_the_line_of_the_documentation_answers(monkeypatch: Any) -> None:
         with open_run(config(experiment), "speedup", None, {}) as tracker:
             tracker.run_of(names.distributed_run(row)).log_metrics({"acceleration": acceleration})
     monkeypatch.setenv("MLFLOW_TRACKING_URI", STORE)
-    mlflow.set_tracking_uri(None)
     for page in ("docs/howto.md", "docs/mlflow.md"):
         blocks = LINE.findall((ROOT / page).read_text(encoding="utf-8"))
         (code,) = [block for block in blocks if "search_runs" in block]
