@@ -71,6 +71,11 @@ def finish(folder: Path, weights: dict[str, torch.Tensor]) -> None:
     if hvd.rank() == 0:
         checkpoints.save(weights, folder / "model.pt")
     hvd.barrier()  # no rank gives up its checkpoint before the weights are on the disk
+    discard(folder)
+
+
+def discard(folder: Path) -> None:
+    """Remove this rank's checkpoints: the next run starts anew."""
     for epoch in _epochs_of(folder, hvd.rank()):
         rank_file(folder, hvd.rank(), epoch).unlink(missing_ok=True)
 

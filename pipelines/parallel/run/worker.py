@@ -258,12 +258,16 @@ def _train(job: Job) -> None:
         with open_run(
             job.tracking, "distributed", job.name, tags, role=Role.METHOD, resumes=resumes
         ) as tracker:
-            _run(worker, tracker)
+            run(worker, tracker)
     else:
-        _run(worker, NullTracker())
+        run(worker, NullTracker())
 
 
-def _run(worker: Worker, tracker: Tracker) -> None:
+def run(worker: Worker, tracker: Tracker) -> None:
+    """Train what is left of the worker's run; rank 0 writes its results and logs them.
+
+    Raises RuntimeError where the replicas of a synchronous run differ at the end; its checkpoints are removed.
+    """
     job = worker.job
     tracker.log_dataset(worker.data.name, worker.data.checksum, worker.data.sizes, "training")
     tracker.log_params(
@@ -295,6 +299,7 @@ def _run(worker: Worker, tracker: Tracker) -> None:
         tracker.log_history(worker.history)
     identical = replicas.replicas_identical(worker.model)
     if worker.strategy.replicas_identical and not identical:
+        checkpoint.discard(job.checkpoint_folder)  # going on from there could only end here again
         raise RuntimeError(f"{job.name}: the workers' parameters differ after a synchronous run")
     row = result_row(worker, identical)
     if worker.rank == 0:

@@ -25,7 +25,7 @@ from pipelines.parallel.metering.step_times import as_array
 from pipelines.parallel.run import agreement, checkpoint
 from pipelines.parallel.run.replicas import broadcast, parameter_digest, replicas_identical
 from pipelines.parallel.run.traces import write_traces
-from pipelines.parallel.run.worker import Worker, result_row
+from pipelines.parallel.run.worker import Worker, result_row, run
 from pipelines.parallel.strategies import build_strategy
 from pipelines.parallel.traces.trace import Trace
 from pipelines.tracking import NullTracker, TrackingConfig
@@ -307,6 +307,18 @@ def check_quantized(params: Path) -> None:
     clear_checkpoints(job)
 
 
+def check_different(job: Job) -> None:
+    """A run whose replicas differ at its end leaves nothing to go on from: that could only end there again."""
+    worker = Worker(job)
+    train_epochs(worker, job.distributed.epochs)
+    if hvd.rank() == 1:
+        next(worker.model.parameters()).data.add_(1)
+    with pytest.raises(RuntimeError, match="parameters differ"):
+        run(worker, NullTracker())
+    assert not list(job.checkpoint_folder.glob(f"rank{hvd.rank()}.*"))
+    assert not job.result_file.exists()
+
+
 def main() -> None:
     params = Path(sys.argv[1])
     os.chdir(params.parent)
@@ -323,6 +335,7 @@ def main() -> None:
     check_finish(make_job("gq4", params))
     check_transfer(params)
     check_quantized(params)
+    check_different(make_job("sdp", params))
     # From here on rank 0 has made more optimizers than the other, and their collectives have other names.
     check_traces(params)
     check_disagreement(make_job("gq4", params))
