@@ -40,9 +40,7 @@ def errors_of(
     images = torch.tensor(digits.images, dtype=torch.float32).div_(16.0).unsqueeze_(1)
     labels = torch.tensor(digits.target)
     members = [(n, p) for n, p in model.named_parameters() if not config.is_small(tuple(p.shape))]
-    group = Group(
-        [n for n, _ in members], [p for _, p in members], [name], sum(p.numel() for _, p in members)
-    )
+    group = Group([n for n, _ in members], [p for _, p in members], small=False)
     guards = [Guard([name], [group], max_error=1.0, steps=steps) for steps in STEPS]
     draws = torch.Generator().manual_seed(arguments.seed)
     for _ in range(max(STEPS)):

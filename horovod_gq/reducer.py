@@ -30,7 +30,7 @@ class GradientReducer:
     ) -> None:
         self.buckets, self.config = buckets, config
         self.slot = 0
-        self.on_late_gradient: Callable[[Bucket, str], None] | None = None
+        self.on_gradient: Callable[[Bucket, str], None] | None = None
         self._started = 0
         for bucket in buckets:
             if not bucket.whole:
@@ -96,8 +96,8 @@ class GradientReducer:
             arrivals.remove_hooks()
 
     def _see(self, bucket: Bucket, name: str) -> None:
-        if self.on_late_gradient is not None:
-            self.on_late_gradient(bucket, name)
+        if self.on_gradient is not None:
+            self.on_gradient(bucket, name)
 
     def _mark(self) -> None:
         for arrivals in self._arrivals:

@@ -170,7 +170,7 @@ class LayerwiseUpdate:
         ]
         """By bucket and group of the optimizer, the parameters."""
         self._synchronized = False
-        reducer.on_late_gradient = self._refuse_late_gradient
+        reducer.on_gradient = self._refuse_late_gradient
         for module in model.modules():
             needed = {self._bucket_of[p] for p in module.parameters(recurse=False) if p in self._bucket_of}
             if needed:

@@ -66,6 +66,8 @@ class Strategy(ABC):
     """Whether the steps to come cost what they will cost from now on; False while a policy still tries things."""
     choices: Sequence[str] = ()
     """What a policy has chosen for now: the wire format of each bucket. Empty where there is nothing to choose."""
+    bucket_bytes: int | None = None
+    """And the size of the buckets, in bytes of fp32; None where there is nothing to choose."""
 
     def __init__(self, options: Any) -> None:
         self.options = options

@@ -12,6 +12,7 @@ AUTO = {
     "strategy": "auto",
     "wire_bits": [8],
     "factor_ranks": [1],
+    "small_bits": 8,
     "max_error": 0.5,
     "measured_steps": 1,
     "trial_rounds": 1,

@@ -33,7 +33,11 @@ def policy_table(rows: list[Row]) -> Iterator[str]:
         cells = [*(str(row[key]) for key in keys), best["method"], *(f"{1e3 * step:.1f}" for step in steps)]
         cells += [f"{steps[1] / steps[0]:.3f}", f"{np.median(ratios):.3f} ({bounds})", str(len(ratios))]
         formats: Counter[str] = Counter(row["choices"])
-        cells.append(", ".join(f"{name} ({number})" for name, number in formats.items()))
+        size = row.get("bucket_bytes")  # older rows have none: all buckets were of one size
+        cells.append(
+            ", ".join(f"{name} ({number})" for name, number in formats.items())
+            + ("" if size is None else f" of {size // 1024:,} KiB")
+        )
         yield markdown_line(cells)
 
 

@@ -56,11 +56,13 @@ def run_worker(job: SweepJob) -> None:
         }
         columns = [field.name for field in fields(Block)]
         rows = sweep_rows(timed, counted, columns, facts, job.sweep.steps_per_round)
-        chosen = {each.name: list(each.strategy.choices) for each in contenders if each.strategy is not None}
+        strategies = {each.name: each.strategy for each in contenders if each.strategy is not None}
         expected = {each.name: each.expected_bytes() for each in contenders}
         for row in rows:
             row |= method_facts(row["method"], job)
-            row["choices"] = chosen.get(row["method"], [])
+            strategy = strategies.get(row["method"])
+            row["choices"] = [] if strategy is None else list(strategy.choices)
+            row["bucket_bytes"] = None if strategy is None else strategy.bucket_bytes
             # By the formula; the payload that was handed over holds warm-up steps too.
             row["wire_bytes_expected_per_step"] = expected[row["method"]]
         write_json(job.part_file(hvd.size()), rows)

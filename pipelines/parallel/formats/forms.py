@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from horovod_gq import GQConfig, num_levels
-from horovod_gq.buckets import DEFAULT_BUCKET_BYTES, Form, assign_buckets
+from horovod_gq.buckets import Form, assign_buckets
 from horovod_gq.config import UNCOMPRESSED
+from horovod_gq.layout import NARROW_ROW, ROW
 from pipelines.parallel.formats.widths import check_width
 from pipelines.parallel.patterns import (
     Exchange,
@@ -30,12 +31,15 @@ def format_names(wire_bits: Sequence[int], factor_ranks: Sequence[int]) -> list[
     return [NONE, HALF, *widths, *(f"rank{rank}" for rank in sorted(factor_ranks, reverse=True))]
 
 
-def configs_of(wire_bits: Sequence[int], factor_ranks: Sequence[int], workers: int) -> dict[str, GQConfig]:
-    """Return GQ's settings by format: sums where they carry all workers, else the other exchange.
+def configs_of(
+    wire_bits: Sequence[int], factor_ranks: Sequence[int], workers: int, small_bits: int = UNCOMPRESSED
+) -> dict[str, GQConfig]:
+    """Return GQ's settings by format, `small_bits` too: sums where they carry all workers, else the other exchange.
 
     Raises UserError where a width cannot carry the workers in either way.
     """
-    configs = {f"gq{width}": _config_of(width, workers) for width in wire_bits}
+    widths = dict.fromkeys((*wire_bits, small_bits))
+    configs = {f"gq{width}": _config_of(width, workers) for width in widths if width != UNCOMPRESSED}
     for rank in factor_ranks:
         enough = (2 ** (FACTOR_BITS - 1) - 1) // workers >= FEWEST_LEVELS
         bits = FACTOR_BITS if enough else WIDE_FACTOR_BITS
@@ -55,36 +59,57 @@ def _config_of(wire_bits: int, workers: int) -> GQConfig:
     return GQConfig(wire_bits=wire_bits)
 
 
-def form_of(chosen: str, configs: Mapping[str, GQConfig]) -> Form:
-    """Return the form of a bucket in this format; fp16 counts as uncompressed, as it leaves no residual."""
+def form_of(chosen: str, configs: Mapping[str, GQConfig], *, small: bool = False) -> Form:
+    """Return the form of a bucket in this format; fp16 counts as uncompressed, as it leaves no residual.
+
+    `small`: whether it is one of small tensors.
+    """
     if chosen in (NONE, HALF):
         return Form(UNCOMPRESSED)
     config = configs[chosen]
     if config.form == "lowrank":
         return Form(config.factor_bits, lowrank=True)
-    return Form(config.wire_bits)
+    return Form(config.wire_bits, row=NARROW_ROW if small else ROW)
 
 
 def rounds_of(
-    chosen: str, tensors: Sequence[NamedShape], workers: int, configs: Mapping[str, GQConfig]
+    chosen: str,
+    tensors: Sequence[NamedShape],
+    workers: int,
+    configs: Mapping[str, GQConfig],
+    *,
+    small: bool = False,
 ) -> tuple[Message, ...]:
     """Return the rounds of a bucket of these tensors in a format."""
     if chosen == HALF:
         return (float_sum(sum(numel(shape) for _, shape in tensors), Number.FP16),)
     config = configs.get(chosen, next(iter(configs.values())))
-    return bucket_rounds(tensors, form_of(chosen, configs), workers, config)
+    return bucket_rounds(tensors, form_of(chosen, configs, small=small), workers, config)
+
+
+def small_buckets(
+    tensors: Sequence[NamedShape], configs: Mapping[str, GQConfig], bucket_bytes: int
+) -> list[bool]:
+    """Return for each bucket of this size, in the order in which they are sent, whether it is one of small tensors."""
+    filled = assign_buckets(tensors, next(iter(configs.values())), bucket_bytes)
+    return [form.wire_bits == UNCOMPRESSED for form, _ in filled]
 
 
 def plan_pattern(
-    tensors: Sequence[NamedShape], workers: int, configs: Mapping[str, GQConfig], choices: Sequence[str]
+    tensors: Sequence[NamedShape],
+    workers: int,
+    configs: Mapping[str, GQConfig],
+    formats: Sequence[str],
+    bucket_bytes: int,
 ) -> Pattern:
-    """Return the pattern of fast-path buckets in these formats (none: fp32); that of small tensors stays in fp32."""
+    """Return the pattern of fast-path buckets of this size in these formats."""
     place = {name: number for number, (name, _) in enumerate(tensors)}
     exchanges = []
-    filled = assign_buckets(tensors, next(iter(configs.values())), DEFAULT_BUCKET_BYTES)
-    for bucket, (form, names) in enumerate(filled):
+    filled = assign_buckets(tensors, next(iter(configs.values())), bucket_bytes)
+    for (form, names), chosen in zip(filled, formats, strict=True):
         members = tuple(place[name] for name in names)
-        chosen = choices[bucket] if choices and form.wire_bits != UNCOMPRESSED else NONE
-        rounds = rounds_of(chosen, [tensors[member] for member in members], workers, configs)
+        shapes = [tensors[member] for member in members]
+        small = form.wire_bits == UNCOMPRESSED
+        rounds = rounds_of(chosen, shapes, workers, configs, small=small)
         exchanges.append(Exchange(tensors=members, rounds=rounds))
     return Pattern(exchanges=tuple(exchanges), start=Start.BACKWARD)

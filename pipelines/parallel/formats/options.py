@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from horovod_gq.config import MAX_FACTOR_RANK, WIRE_WIDTHS
-from pipelines.config import number, require, whole
+from horovod_gq.config import MAX_FACTOR_RANK, SMALL_WIDTHS, WIRE_WIDTHS
+from pipelines.config import choice, number, require, whole
 from pipelines.config.validate import MOST_SECONDS, MOST_STEPS
 
 
@@ -15,6 +15,8 @@ class AutoOptions:
     """Widths of GQ that may be chosen, beside fp32 and fp16."""
     factor_ranks: tuple[int, ...]
     """Ranks of low-rank factors that may be chosen; may be empty."""
+    small_bits: int
+    """Bits of a value of a small tensor beside GQ or low rank, 8 or 16; 32: fp32."""
     max_error: float
     """Largest share of the gradients that a format may not have delivered after 16 steps (`formats.guard`)."""
     measured_steps: int
@@ -35,6 +37,7 @@ class AutoOptions:
         different = len(set(self.factor_ranks)) == len(self.factor_ranks)
         allowed = f"a list of different whole numbers from 1 to {MAX_FACTOR_RANK}"
         require(ranks and different, "factor_ranks", list(self.factor_ranks), allowed)
+        choice("small_bits", self.small_bits, SMALL_WIDTHS)
         number(self, "max_error", above=0.0, most=1.0)
         whole(self, "measured_steps", "trial_steps", most=MOST_STEPS)
         whole(self, "trial_rounds", most=20)  # each has twice the turns of the one before

@@ -24,6 +24,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "auto": {
         "wire_bits": [4],
         "factor_ranks": [],
+        "small_bits": 32,
         "measured_steps": 1,
         "trial_rounds": 1,
         "trial_steps": 1,

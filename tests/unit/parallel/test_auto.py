@@ -1,6 +1,7 @@
 """The policy of `auto`: what it chooses on which link, and that the choice changes nothing but the format."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -8,13 +9,14 @@ import pytest
 import torch
 
 from horovod_gq import GQConfig
+from horovod_gq.buckets import DEFAULT_BUCKET_BYTES
 from horovod_gq.exchange import QuantizedExchange
 from horovod_gq.timing import Timings
-from pipelines.parallel.formats import forms, probe
+from pipelines.parallel.formats import forms, policy, probe
 from pipelines.parallel.formats.costs import Cost, agree, choose, fit, measure, worth_trying
 from pipelines.parallel.formats.guard import GUARD_STEPS
+from pipelines.parallel.formats.plans import Plan
 from pipelines.parallel.formats.trial import FIRST_SETTLING, Trial
-from pipelines.parallel.strategies import auto
 from pipelines.parallel.strategies.auto import Auto
 from pipelines.parallel.strategy import Channel
 from pipelines.parallel.virtual_cluster import run_workers
@@ -23,6 +25,7 @@ from tests.unit.parallel.compressors import Tensors, build, gradients
 OPTIONS = {
     "wire_bits": [4, 8],
     "factor_ranks": [2],
+    "small_bits": 32,
     "max_error": 1.0,
     "measured_steps": 2,
     "trial_rounds": 1,
@@ -34,7 +37,8 @@ GUARDED = 2 + 3 * GUARD_STEPS
 """Two measured steps, then those that show the errors of three lossy formats."""
 SETTLED = GUARDED + len(FORMATS) * (FIRST_SETTLING + 1)
 """And one timed step of each plan."""
-NUM_STEPS = SETTLED + 6
+NUM_STEPS = SETTLED + 2 * (FIRST_SETTLING + 1) + 6
+"""Enough to compare two sizes of bucket, too."""
 COSTS = {
     "none": Cost(1e-3, 8e-9),
     "fp16": Cost(2e-3, 4e-9),
@@ -97,14 +101,19 @@ def let_win(monkeypatch: pytest.MonkeyPatch, winner: str) -> None:
     )
 
     class Told(Trial):
+        def __init__(self, num_plans: int, *args: Any) -> None:
+            super().__init__(num_plans, *args)
+            # The first compares formats, the second the usual size of bucket and another one.
+            self.best = FORMATS.index(winner) if num_plans == len(FORMATS) else 1
+
         def record(self, seconds: float) -> bool:
             assert seconds > 0.0
-            return super().record(1.0 if self.plan == FORMATS.index(winner) else 2.0)
+            return super().record(1.0 if self.plan == self.best else 2.0)
 
-    monkeypatch.setattr(auto, "Trial", Told)
+    monkeypatch.setattr(policy, "Trial", Told)
     # Rank 0 measures nothing, rank 1 twice as much: only the mean may count.
     monkeypatch.setattr(
-        auto, "agree", lambda times, link, device: agree([t * 2 * link.rank for t in times], link, device)
+        policy, "agree", lambda times, link, device: agree([t * 2 * link.rank for t in times], link, device)
     )
 
 
@@ -154,6 +163,22 @@ def rounding(values: torch.Tensor) -> float:
     return NUM_STEPS * 1.2e-7 * float(values.abs().max())
 
 
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Train; return the formats of the plans that rank 0 compared first."""
+    compared: list[list[tuple[str, ...]]] = []
+    compare = policy.Policy._compare
+
+    def noted(self: policy.Policy, plans: Sequence[Plan]) -> None:
+        if self._pool.link.rank == 0:
+            compared.append([plan.formats for plan in plans])
+        compare(self, plans)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(policy.Policy, "_compare", noted)
+        run()
+    return compared[0]
+
+
 @pytest.mark.parametrize("winner", FORMATS)
 def test_the_shortest_step_decides_not_single_exchanges(monkeypatch: pytest.MonkeyPatch, winner: str) -> None:
     let_win(monkeypatch, winner)
@@ -173,31 +198,39 @@ def test_the_choice_is_made_after_the_trial(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_format_for_each_bucket_is_a_plan_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     let_win(monkeypatch, "fp16")
-    monkeypatch.setattr(auto.Auto, "_cheapest", lambda *_: ["gq8", "gq4"])
-    strategy = run()[0][0]
+    monkeypatch.setattr(policy.Policy, "cheapest", lambda *_: Plan(DEFAULT_BUCKET_BYTES, ("gq8", "gq4")))
     # As lossy as its lossiest bucket, and less lossy than that format everywhere.
-    uniform = [["none", chosen] for chosen in FORMATS]
-    assert strategy.plans == [*uniform[:3], ["gq8", "gq4"], *uniform[3:]]
+    uniform = [("none", chosen) for chosen in FORMATS]
+    assert tried(monkeypatch) == [*uniform[:3], ("gq8", "gq4"), *uniform[3:]]
 
 
 def test_a_format_that_delivers_too_little_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random gradients have no low rank: two columns keep a part of them only, and the fastest plan is out."""
     let_win(monkeypatch, "gq4")
     monkeypatch.setitem(OPTIONS, "max_error", 0.4)
-    strategy = run()[0][0]
-    assert strategy.guard is not None
-    errors = strategy.guard.errors
+    assert tried(monkeypatch) == [("none", chosen) for chosen in FORMATS if chosen != "rank2"]
+    guard = run()[0][0].policy.guard
+    assert guard is not None
+    errors = guard.errors
     assert errors["gq8"] < errors["gq4"] < 0.4 < errors["rank2"] < 1.0
-    assert strategy.plans == [["none", chosen] for chosen in FORMATS if chosen != "rank2"]
     monkeypatch.setitem(OPTIONS, "max_error", 1e-6)
-    strategy = run()[0][0]
-    assert strategy.plans == [["none", "none"], ["none", "fp16"]]
+    assert tried(monkeypatch) == [("none", "none"), ("none", "fp16")]
 
 
-@pytest.mark.parametrize("winner", ["none", "gq4"])
-def test_no_gradient_is_lost_when_plans_change(monkeypatch: pytest.MonkeyPatch, winner: str) -> None:
+@pytest.mark.parametrize(("winner", "sizes"), [("none", False), ("gq4", False), ("gq4", True)])
+def test_no_gradient_is_lost_when_plans_change(
+    monkeypatch: pytest.MonkeyPatch, winner: str, sizes: bool
+) -> None:
     let_win(monkeypatch, winner)
+    if sizes:
+        # Each large tensor alone; by the constant times of single exchanges, small buckets look cheap.
+        monkeypatch.setattr(policy, "SIZES", (6000,))
+        monkeypatch.setitem(OPTIONS, "small_bits", 8)
     ranks = run()
+    strategy = ranks[0][0]
+    expected_choices = ["gq8", "gq4", "gq4"] if sizes else ["none", winner]
+    assert (strategy.settled, strategy.choices) == (True, expected_choices)
+    assert strategy.bucket_bytes == (6000 if sizes else DEFAULT_BUCKET_BYTES)
     left: list[Any] = [strategy.state_dict()["tensors"] for strategy, _ in ranks]
     names = [name for name, _ in Tensors().named_parameters()]
     for name, found, expected, largest in zip(
@@ -254,7 +287,7 @@ def test_a_run_resumed_in_the_trial_begins_it_anew(monkeypatch: pytest.MonkeyPat
 
 def test_a_width_that_sums_cannot_carry_takes_the_other_exchange() -> None:
     def work(collectives: Any) -> dict[str, str]:
-        return {chosen: config.exchange for chosen, config in attach(collectives)[1].configs.items()}
+        return {chosen: config.exchange for chosen, config in attach(collectives)[1].pool.configs.items()}
 
     assert run_workers(2, work)[0] == {"gq4": "allreduce", "gq8": "allreduce", "rank2": "allreduce"}
     scattered = {"gq4": "scatter_reduce_allgather", "gq8": "allreduce", "rank2": "allreduce"}

@@ -9,6 +9,7 @@ from horovod_gq.timing import Timings
 from pipelines.parallel.formats import guard
 from pipelines.parallel.formats.forms import configs_of, format_names
 from pipelines.parallel.formats.guard import GUARD_STEPS, Guard
+from pipelines.parallel.formats.plans import Plan, lossiest, small_format, uniform
 from pipelines.parallel.formats.pool import FormatPool, Group
 from pipelines.parallel.virtual_cluster import run_workers
 
@@ -18,30 +19,36 @@ CONFIGS = {
 }
 
 
-def make_pool(link: Collectives) -> FormatPool:
-    parameter = torch.nn.Parameter(torch.zeros(64, 64))
-    group = Group(["weight"], [parameter], ["none", "fp16", "gq4", "rank2"], parameter.numel())
-    return FormatPool([group], CONFIGS, link, Timings())
+def make_pool(link: Collectives, *, with_bias: bool = False) -> FormatPool:
+    named = [
+        ("weight", torch.nn.Parameter(torch.zeros(64, 64))),
+        ("bias", torch.nn.Parameter(torch.zeros(64))),
+    ]
+    return FormatPool(named[: 1 + with_bias], CONFIGS, link, Timings())
+
+
+def plan(chosen: str) -> Plan:
+    return Plan(2**20, (chosen,))
 
 
 def test_an_exchange_waits_with_its_residual_until_it_is_freed() -> None:
     def work(link: Collectives) -> tuple[torch.Tensor, torch.Tensor]:
         pool = make_pool(link)
         sent = torch.linspace(-1.0, 1.0, 64 * 64).view(64, 64)
-        (bucket,) = pool.buckets(["gq4"])
+        (bucket,) = pool.buckets(plan("gq4"))
         received = torch.zeros_like(sent)
         for _ in range(2):  # the first step calibrates, in fp32
             bucket.exchange.views[0].copy_(sent)
             bucket.exchange.start(0)
             bucket.exchange.finish(0)
             received += bucket.exchange.views[0]
-        assert pool.buckets(["none"])[0].exchange is not bucket.exchange
-        assert pool.buckets(["gq4"])[0].exchange is bucket.exchange
-        assert pool.residuals([["gq4"]]) == {}
-        (residual,) = pool.residuals([["none"], ["fp16"]]).values()
-        pool.keep([["none"]])
-        assert pool.residuals([["none"]]) == {}
-        assert pool.buckets(["gq4"])[0].exchange is not bucket.exchange
+        assert pool.buckets(plan("none"))[0].exchange is not bucket.exchange
+        assert pool.buckets(plan("gq4"))[0].exchange is bucket.exchange
+        assert pool.residuals([plan("gq4")]) == {}
+        (residual,) = pool.residuals([plan("none"), plan("fp16"), Plan(2**19, ("gq4",))]).values()
+        pool.keep([plan("none")])
+        assert pool.residuals([plan("none")]) == {}
+        assert pool.buckets(plan("gq4"))[0].exchange is not bucket.exchange
         return 2 * sent - received, residual
 
     for missing, residual in run_workers(2, work):
@@ -52,7 +59,7 @@ def test_an_exchange_waits_with_its_residual_until_it_is_freed() -> None:
 
 def test_the_wire_width_of_a_format() -> None:
     def work(link: Collectives) -> list[int]:
-        return [make_pool(link).buckets([chosen])[0].wire_bits for chosen in ("none", "fp16", "gq4", "rank2")]
+        return [make_pool(link).buckets(plan(name))[0].wire_bits for name in ("none", "fp16", "gq4", "rank2")]
 
     assert run_workers(2, work) == [[32, 32, 4, 8]] * 2
 
@@ -60,7 +67,7 @@ def test_the_wire_width_of_a_format() -> None:
 def make_guard(stride: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Guard, torch.nn.Parameter]:
     monkeypatch.setattr(guard, "SAMPLED_VALUES", 64 * 64 // stride)
     parameter = torch.nn.Parameter(torch.zeros(64, 64))
-    group = Group(["weight"], [parameter], ["gq4", "rank2"], parameter.numel())
+    group = Group(["weight"], [parameter], small=False)
     return Guard(["gq4", "rank2"], [group], max_error=0.25), parameter
 
 
@@ -99,3 +106,38 @@ def test_factors_are_wider_where_many_workers_leave_too_few_levels() -> None:
     found = {n: configs_of([4], [2], n)["rank2"].factor_bits for n in (2, 18, 19, 64)}
     assert found == {2: 8, 18: 8, 19: 16, 64: 16}
     assert format_names([4, 16], [1, 4]) == ["none", "fp16", "gq16", "gq4", "rank4", "rank1"]
+
+
+def test_small_tensors_have_a_width_of_their_own_beside_what_is_lossy() -> None:
+    assert [small_format(name, 8) for name in ("none", "fp16", "gq4", "rank2")] == [
+        "none",
+        "none",
+        "gq8",
+        "gq8",
+    ]
+    assert small_format("gq4", 32) == "none"
+    assert uniform("rank2", [False, True], 1024, 16) == Plan(1024, ("rank2", "gq16"))
+    assert set(configs_of([4], [2], 2, small_bits=8)) == {"gq4", "gq8", "rank2"}
+
+    def work(link: Collectives) -> list[tuple[int, int]]:
+        pool = make_pool(link, with_bias=True)
+        found = []
+        for formats in (("none", "none"), ("gq4", "rank2")):
+            # The bias is the last parameter, so its bucket is complete first.
+            small, large = pool.buckets(Plan(2**20, formats))
+            assert (small.names, large.names) == (["bias"], ["weight"])
+            found.append((small.wire_bits, small.exchange.bytes_per_step))
+        assert pool.lossy(Plan(2**20, ("none", "rank2"))) == pool.free(2**20)
+        return found
+
+    (plain, quantized), _ = run_workers(2, work)
+    # 64 values in fp32 with the canary; in 4 bits in one row of a small tensor, and a header.
+    assert plain == (32, 4 * 64 + 36)
+    assert quantized[0] == 4
+    assert quantized[1] < 64
+
+
+def test_a_plan_is_as_lossy_as_its_lossiest_bucket() -> None:
+    formats = ["none", "fp16", "gq8", "gq4"]
+    assert lossiest(Plan(1, ("none", "gq8", "fp16")), formats) == 2
+    assert lossiest(Plan(1, ("gq16",)), formats) == -1
