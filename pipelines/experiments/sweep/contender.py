@@ -12,6 +12,7 @@ from torch import nn
 from pipelines.parallel.metering.metered import seconds_now
 from pipelines.parallel.step import parallel_step
 from pipelines.parallel.strategy import Channel, Strategy
+from pipelines.results import Row
 from pipelines.training import RecipeConfig, build_optimizer, compute_gradients
 
 LEARNING_RATE = 0.01
@@ -54,6 +55,7 @@ class Contender:
         self.batches = cycle(batches)
         self.device = next(self.model.parameters()).device
         self.sent_bytes = sent_bytes
+        self.warmup_steps, self.warmup_seconds = 0, 0.0
         self.optimizer: torch.optim.Optimizer = build_optimizer(
             self.model, replace(recipe, learning_rate=LEARNING_RATE)
         )
@@ -61,10 +63,10 @@ class Contender:
             self.optimizer = strategy.attach(self.model, self.optimizer, Channel(scope=f"{name}."))
 
     def warm_up(self, num_steps: int) -> None:
-        """Make at least `num_steps` steps, and more until the strategy has made its choices."""
-        self.run_block(num_steps)
-        while self.strategy is not None and not self.strategy.settled:
-            self.run_block(num_steps)
+        """Make at least `num_steps` steps, and more until the strategy has made its choices; notes what they took."""
+        while self.warmup_steps == 0 or (self.strategy is not None and not self.strategy.settled):
+            self.warmup_seconds += num_steps * self.run_block(num_steps).step_seconds
+            self.warmup_steps += num_steps
 
     def run_block(self, num_steps: int) -> Block:
         """Make `num_steps` steps and wait until all is applied; all workers call it together."""
@@ -86,6 +88,16 @@ class Contender:
             payload_bytes=cost.sent_bytes / num_steps if cost else 0.0,
             interface_bytes=sent / num_steps,
         )
+
+    def facts(self) -> Row:
+        """Return what the strategy has chosen, and what its warm-up took until then."""
+        strategy = self.strategy
+        return {
+            "choices": [] if strategy is None else list(strategy.choices),
+            "bucket_bytes": None if strategy is None else strategy.bucket_bytes,
+            "warmup_steps": self.warmup_steps,
+            "warmup_seconds": self.warmup_seconds,
+        }
 
     def expected_bytes(self) -> float:
         """Return what the strategy's pattern has this worker send in a step."""

@@ -15,8 +15,8 @@ CLOSE = 1.1
 
 def policy_table(rows: list[Row]) -> Iterator[str]:
     """Yield the lines of a Markdown table: `auto` beside the fastest, by the median, that it may choose."""
-    yield "| model | link | workers | fastest that `auto` may choose | its step, ms | `auto`, ms | `auto` over it | the same by round (95 % interval) | rounds | formats chosen (buckets) |"  # noqa: E501
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    yield "| model | link | workers | fastest that `auto` may choose | its step, ms | `auto`, ms | `auto` over it | the same by round (95 % interval) | rounds | formats chosen (buckets) | steps until then | what they cost beyond as many steps of the choice, in such steps |"  # noqa: E501
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
     for row in rows:
         if row["strategy"] != "auto":
             continue
@@ -38,7 +38,15 @@ def policy_table(rows: list[Row]) -> Iterator[str]:
             ", ".join(f"{name} ({number})" for name, number in formats.items())
             + ("" if size is None else f" of {size // 1024:,} KiB")
         )
-        yield markdown_line(cells)
+        yield markdown_line([*cells, *trial_cells(row)])
+
+
+def trial_cells(row: Row) -> list[str]:
+    """Return how many steps the choice took, and by how many steps of the choice they were longer than these."""
+    made = row.get("warmup_steps")  # older rows do not say
+    if made is None:
+        return ["not noted", "not noted"]
+    return [f"{made:,}", f"{row['warmup_seconds'] / row['step_seconds_median'] - made:.0f}"]
 
 
 def could_choose(auto: Row, other: Row) -> bool:

@@ -56,13 +56,11 @@ def run_worker(job: SweepJob) -> None:
         }
         columns = [field.name for field in fields(Block)]
         rows = sweep_rows(timed, counted, columns, facts, job.sweep.steps_per_round)
-        strategies = {each.name: each.strategy for each in contenders if each.strategy is not None}
+        by_name = {each.name: each for each in contenders}
         expected = {each.name: each.expected_bytes() for each in contenders}
         for row in rows:
             row |= method_facts(row["method"], job)
-            strategy = strategies.get(row["method"])
-            row["choices"] = [] if strategy is None else list(strategy.choices)
-            row["bucket_bytes"] = None if strategy is None else strategy.bucket_bytes
+            row |= by_name[row["method"]].facts()
             # By the formula; the payload that was handed over holds warm-up steps too.
             row["wire_bytes_expected_per_step"] = expected[row["method"]]
         write_json(job.part_file(hvd.size()), rows)

@@ -193,6 +193,9 @@ def test_auto_stands_beside_the_fastest_of_its_own_cell() -> None:
         facts = {"model": "m", "link": link, "workers": workers, "step_seconds_by_round": steps}
         facts |= {"step_seconds_median": statistics.median(steps), "num_rounds": len(steps)}
         facts["choices"] = ["none", "gq8", "gq8"] if strategy == "auto" else []
+        facts["bucket_bytes"] = 512 * 1024 if strategy == "auto" else None
+        # 100 steps of 1.1 s, and 22 s more: as long as 20 of them.
+        facts |= {"warmup_steps": 100, "warmup_seconds": 132.0}
         return {**facts, "method": f"{strategy}, {wire_bits}", "strategy": strategy, "wire_bits": wire_bits}
 
     rows = [
@@ -206,9 +209,7 @@ def test_auto_stands_beside_the_fastest_of_its_own_cell() -> None:
     ]
     # The ratios of the rounds are 0.9, 0.95, 1, 1.05, 1.1, 1.2 and 1.3: their extremes hold the median of 7 with
     # 1 - 2 / 2^7 = 98 %, the next ones with 1 - 16 / 2^7 = 88 %.
-    expected = (
-        "| m | 1gbit | 2 | gq, 8 | 1000.0 | 1100.0 | 1.100 | 1.050 (0.900 to 1.300) | 7 | none (1), gq8 (2) |"
-    )
+    expected = "| m | 1gbit | 2 | gq, 8 | 1000.0 | 1100.0 | 1.100 | 1.050 (0.900 to 1.300) | 7 | none (1), gq8 (2) of 512 KiB | 100 | 20 |"  # noqa: E501
     assert list(policy_table(rows))[2:] == [expected]
 
 
