@@ -28,7 +28,7 @@ interrupt() {
 export PYTHONUNBUFFERED=1 # lines come when they are printed, through a pipe, too
 goals=("${targets[@]/#/$file:}")
 ((${#targets[@]})) || goals=("$file")
-dvc repro --keep-going "${goals[@]}" > >(python "$tools/progress.py" "$file") &
+dvc repro --keep-going "${goals[@]}" > >(python "$tools/progress.py" "$file" "${targets[@]/#/$file:}") &
 dvc=$!
 trap interrupt INT TERM
 wait "$dvc"

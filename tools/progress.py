@@ -1,6 +1,7 @@
 """Say where a pipeline stands: a filter for the output of `dvc repro`.
 
     dvc repro FILE | python tools/progress.py FILE
+    dvc repro FILE:STAGE... | python tools/progress.py FILE FILE:STAGE...
 
 Every line passes through. Before a stage runs, a line says its number, how long it took last time, and how long the
 stages that may still run took then. The times of this checkout's last run are kept in .dvc/tmp; a first run takes
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,15 +22,37 @@ OURS = Path("reference/stage_seconds.json")
 YOURS = Path(".dvc/tmp/stage_seconds.json")
 RUNS = re.compile(r"^Running stage '(.+)':")
 SKIPPED = re.compile(r"^(?:Stage )?'(.+)' (?:didn't change, skipping|is cached - skipping run)")
+EDGE = re.compile(r'"([^"]+)" -> "([^"]+)"')
 RECORDED = re.compile(r"^Updating lock file")
 
 
-def planned(file: str) -> list[str]:
-    """Return the names of all stages of a pipeline file, as DVC prints them; none if DVC cannot read it."""
-    answer = subprocess.run(
-        ["dvc", "stage", "list", file, "--name-only"], capture_output=True, text=True, check=False
-    )
-    return answer.stdout.split() if answer.returncode == 0 else []
+def planned(file: str, targets: Sequence[str] = ()) -> list[str]:
+    """Return the names of all stages of a pipeline file, as DVC prints them; none if DVC cannot read it.
+
+    With `targets`, names of its stages, only these and what they need.
+    """
+    if targets:
+        return needed(dvc("dag", file, "--dot"), targets)
+    return dvc("stage", "list", file, "--name-only").split()
+
+
+def needed(graph: str, targets: Sequence[str]) -> list[str]:
+    """Return the targets and all that they depend on, in no order, by the graph that `dvc dag --dot` prints."""
+    before: dict[str, list[str]] = {}
+    for first, then in EDGE.findall(graph):
+        before.setdefault(then, []).append(first)
+    found, left = list(targets), list(targets)
+    while left:
+        new = [name for name in before.get(left.pop(), []) if name not in found]
+        found += new
+        left += new
+    return found
+
+
+def dvc(*arguments: str) -> str:
+    """Return what a command of DVC prints; nothing if it fails."""
+    answer = subprocess.run(["dvc", *arguments], capture_output=True, text=True, check=False)
+    return answer.stdout if answer.returncode == 0 else ""
 
 
 def read_seconds(file: Path) -> dict[str, float]:
@@ -102,10 +126,10 @@ class Progress:
             self.seen.append(stage)
 
 
-def main(file: str) -> None:
+def main(file: str, *targets: str) -> None:
     """Copy standard input to standard output, with the lines of progress, and keep the times."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # DVC answers Ctrl-C; its last lines are to be seen
-    progress = Progress(planned(file), read_seconds(OURS) | read_seconds(YOURS))
+    progress = Progress(planned(file, targets), read_seconds(OURS) | read_seconds(YOURS))
     for line in sys.stdin:
         if announcement := progress.read(line, time.monotonic()):
             print(announcement, flush=True)
@@ -118,4 +142,4 @@ def main(file: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "dvc.yaml")
+    main(*(sys.argv[1:] or ["dvc.yaml"]))

@@ -9,7 +9,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from tests.imports import ROOT
-from tools.progress import Progress, duration, read_seconds
+from tools.progress import Progress, duration, needed, read_seconds
 
 NAMES = ["prepare", "train@50", "train@100", "report"]
 
@@ -24,6 +24,12 @@ def test_a_stage_is_announced_with_its_number_and_the_time_to_go() -> None:
     assert progress.seconds == {"train@100": 70.5}
     line = progress.read("Running stage 'report':\n", 72.0)
     assert line == "== stage 3 of 4: report, 10 s last time; at most 1 min to go"
+
+
+def test_of_targets_only_what_they_need_is_counted() -> None:
+    graph = 'strict digraph {"a"; "lone"; "a" -> "b"; "b" -> "c"; "x" -> "c"; "a" -> "d"; "c" -> "end";}'
+    assert sorted(needed(graph, ["c", "d"])) == ["a", "b", "c", "d", "x"]
+    assert needed("", ["c"]) == ["c"], "DVC could not tell"
 
 
 def test_stages_without_times_are_counted_and_failed_ones_get_none() -> None:
