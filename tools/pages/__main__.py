@@ -8,6 +8,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tools.pages import tables
@@ -16,21 +17,24 @@ from tools.project_imports import ROOT
 
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs" / "results").glob("*.md")))
 BLOCK = re.compile(r"(?s)(<!-- table (\w+) -->\n).*?(<!-- end -->)")
+STUDIED = ("digits", "cifar10", "cifar10_whole", "fashion_mnist")
 TABLES: dict[str, Callable[[], str]] = {
-    maker.__name__: maker
-    for maker in (
-        findings,
-        tables.recognition,
-        tables.distributed,
-        tables.sweep,
-        tables.parity,
-        tables.convergence,
-        tables.claims,
-        tables.comparison_digits,
-        tables.comparison_cifar10,
-        tables.ablation,
-        tables.related,
-    )
+    **{
+        maker.__name__: maker
+        for maker in (
+            findings,
+            tables.recognition,
+            tables.distributed,
+            tables.sweep,
+            tables.parity,
+            tables.convergence,
+            tables.claims,
+            tables.related,
+            tables.time_to_accuracy,
+        )
+    },
+    **{f"comparison_{data}": partial(tables.comparison, data) for data in STUDIED},
+    **{f"ablation_{data}": partial(tables.ablation, data) for data in STUDIED},
 }
 
 

@@ -4,6 +4,9 @@ from typing import Any
 
 from pipelines.experiments.study.answers.tables import ABLATION, COMPARISON, shown_ablation, shown_comparison
 from pipelines.report.related import ANSWERS, RULE, answer_rows
+from pipelines.report.time_to_accuracy import COLUMNS as SLOW_COLUMNS
+from pipelines.report.time_to_accuracy import RULE as SLOW_RULE
+from pipelines.report.time_to_accuracy import shown_rows
 from pipelines.tables import Column, count, make_table, markdown, percent, seconds, times
 from tools.headline import LINKS, MODELS
 from tools.pages.rows import ENDS, Rows, commits, interval, rows_of, signed, table
@@ -175,19 +178,20 @@ def of_study(experiment: str, data: str) -> Rows:
     ]
 
 
-def comparison_digits() -> str:
-    """Return the models of the study on the digits."""
-    return markdown(make_table(shown_comparison(of_study("comparison_summary", "digits")), COMPARISON))
+def comparison(data: str) -> str:
+    """Return the models of the study on a data set of the section `study`."""
+    return markdown(make_table(shown_comparison(of_study("comparison_summary", data)), COMPARISON))
 
 
-def comparison_cifar10() -> str:
-    """Return the models of the study on CIFAR-10."""
-    return markdown(make_table(shown_comparison(of_study("comparison_summary", "cifar10")), COMPARISON))
+def ablation(data: str) -> str:
+    """Return what each change of a model does, on a data set of the section `study`."""
+    return markdown(make_table(shown_ablation(of_study("ablation_summary", data)), ABLATION))
 
 
-def ablation() -> str:
-    """Return what each change of DenseNet-100 does."""
-    return markdown(make_table(shown_ablation(of_study("ablation_summary", "digits")), ABLATION))
+def time_to_accuracy() -> str:
+    """Return how much sooner each method reaches the accuracy of plain sums on the slow link."""
+    rows = rows_of("time_to_accuracy/time_to_accuracy.json")
+    return f"{markdown(make_table(shown_rows(rows), SLOW_COLUMNS, 'model'))}\n\n{SLOW_RULE} Commits {commits(rows)}."
 
 
 def related() -> str:
