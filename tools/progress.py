@@ -63,6 +63,11 @@ def read_seconds(file: Path) -> dict[str, float]:
         return {}
 
 
+def keep_seconds(file: Path, seconds: dict[str, float]) -> None:
+    """Write the seconds of these stages into a file of times, which keeps those of all others."""
+    file.write_text(json.dumps(dict(sorted((read_seconds(file) | seconds).items())), indent=2) + "\n")
+
+
 def duration(seconds: float) -> str:
     """Return a time in words: "40 s", "9 min", "2 h 05 min"."""
     if seconds < 60:
@@ -137,8 +142,7 @@ def main(file: str, *targets: str) -> None:
     if progress.seen:
         print(progress.summary(), flush=True)
     if progress.seconds and YOURS.parent.is_dir():
-        text = json.dumps(dict(sorted((read_seconds(YOURS) | progress.seconds).items())), indent=2)
-        YOURS.write_text(text + "\n")
+        keep_seconds(YOURS, progress.seconds)
 
 
 if __name__ == "__main__":
