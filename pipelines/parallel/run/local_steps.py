@@ -6,8 +6,8 @@ import horovod.torch as hvd
 import torch
 from torch import nn
 
-from pipelines.parallel.traces.recorder import StepRecorder
-from pipelines.training import RecipeConfig, build_optimizer, training_mode
+from pipelines.parallel.traces.recorder import Sample, StepRecorder
+from pipelines.training import Objective, RecipeConfig, StepFacts, build_optimizer, training_mode
 
 
 class LocalReference:
@@ -22,28 +22,36 @@ class LocalReference:
         self,
         model: nn.Module,
         recipe: RecipeConfig,
-        batch: tuple[torch.Tensor, torch.Tensor],
+        batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
         *,
+        objective: Objective | None,
         num_steps: int,
         first: int,
         total: int,
     ) -> None:
-        """Plan `num_steps` timed steps (fewer in a shorter run) between the training steps `first` and `total`."""
+        """Plan `num_steps` timed steps (fewer in a shorter run) between the training steps `first` and `total`.
+
+        `batch` holds the places of the images in the training part, images and labels.
+        """
         replica = copy.deepcopy(model)
         training_mode(replica)
-        self.recorder = StepRecorder(replica, build_optimizer(replica, recipe))
-        self.images, self.labels = batch
+        self.recorder = StepRecorder(replica, build_optimizer(replica, recipe), objective)
+        indices, self.images, self.labels = batch
+        self.facts = StepFacts(indices=indices, epoch=0)
         spacing = max(1, (total - first) // num_steps)
         self.planned = set(range(first, total, spacing))
-        self.recorder.step(*batch)  # allocations and caches, not kept
+        self._step()  # allocations and caches, not kept
 
     def maybe_step(self, training_step: int) -> float:
         """Time a step if one is planned before `training_step` (from 0); return the seconds spent, 0 if none."""
         if training_step not in self.planned:
             return 0.0
         hvd.barrier()
-        self.recorder.samples.append(self.recorder.step(self.images, self.labels))
+        self.recorder.samples.append(self._step())
         return self.seconds[-1]
+
+    def _step(self) -> Sample:
+        return self.recorder.step(self.images, self.labels, self.facts)
 
     @property
     def seconds(self) -> list[float]:

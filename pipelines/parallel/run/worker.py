@@ -87,7 +87,8 @@ class Worker:
         self.reference = LocalReference(
             self.model,
             self.recipe,
-            next(iter(self.batches)),
+            next(iter(self.batches.indexed())),
+            objective=self.objective,
             num_steps=self.job.distributed.local_steps,
             first=min(self.first_timed_step, self.total_steps - 1),
             total=self.total_steps,

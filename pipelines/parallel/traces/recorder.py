@@ -15,7 +15,7 @@ from pipelines.parallel.strategies import strategy_of
 from pipelines.parallel.traces.codecs import CODEC_WORKERS, Batch, MakeOptimizer, record_codec
 from pipelines.parallel.traces.trace import Codec, Trace, typical
 from pipelines.provenance import provenance
-from pipelines.training import compute_gradients
+from pipelines.training import Objective, StepFacts, compute_gradients
 
 
 def record_trace(
@@ -67,10 +67,15 @@ Sample = tuple[list[float], list[float], float, float, float]
 
 
 class StepRecorder:
-    """Trains `model` alone, in place, with hooks that note when a module begins and when a gradient is there."""
+    """Trains `model` alone, in place, with hooks that note when a module begins and when a gradient is there.
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self.model, self.optimizer = model, optimizer
+    It minimises `objective`; None: the mean cross-entropy.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, objective: Objective | None = None
+    ) -> None:
+        self.model, self.optimizer, self.objective = model, optimizer, objective
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         self.tensors = tuple((name, tuple(p.shape)) for name, p in named)
         self.device = named[0][1].device
@@ -86,10 +91,12 @@ class StepRecorder:
             if mine:
                 module.register_forward_pre_hook(self._make_forward_hook(mine))
 
-    def step(self, images: torch.Tensor, labels: torch.Tensor) -> Sample:
-        """Make one training step."""
+    def step(self, images: torch.Tensor, labels: torch.Tensor, facts: StepFacts | None = None) -> Sample:
+        """Make one training step; `facts` are those that its objective may need."""
         start = seconds_now(self.device)
-        compute_gradients(self._forward, self.optimizer, images, labels)
+        compute_gradients(
+            self._forward, self.optimizer, images, labels, objective=self.objective, facts=facts
+        )
         middle, end = self._forward_end, seconds_now(self.device)
         self.optimizer.step()
         needed = [max(stamp - start, 0.0) for stamp in self._needed]

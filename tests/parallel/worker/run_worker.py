@@ -14,9 +14,10 @@ from pathlib import Path
 import horovod.torch as hvd
 import pytest
 import torch
+from torch import nn
 
 from pipelines.config import load_section
-from pipelines.data import PrepareConfig, load_prepared
+from pipelines.data import PrepareConfig, PreparedData, load_prepared
 from pipelines.data.preparation import prepare
 from pipelines.errors import UserError
 from pipelines.models.config import DenseNetConfig
@@ -28,8 +29,18 @@ from pipelines.parallel.run.traces import write_traces
 from pipelines.parallel.run.worker import Worker, result_row, run
 from pipelines.parallel.strategies import build_strategy
 from pipelines.parallel.traces.trace import Trace
+from pipelines.results import read_json
 from pipelines.tracking import NullTracker, TrackingConfig
-from pipelines.training import DivergedError, StartConfig, load_checkpoint, train
+from pipelines.training import (
+    DivergedError,
+    Judge,
+    Objective,
+    StartConfig,
+    StepFacts,
+    StepObjective,
+    load_checkpoint,
+    train,
+)
 from pipelines.training.config import RecipeConfig
 from tests.damage import flip_byte
 
@@ -307,6 +318,45 @@ def check_quantized(params: Path) -> None:
     clear_checkpoints(job)
 
 
+class FirstPixel(StepObjective):
+    """The squared error of the first output [b, classes, 1] against the mean of the image: no classifier's loss."""
+
+    def __call__(
+        self, logits: torch.Tensor, labels: torch.Tensor, images: torch.Tensor, facts: StepFacts
+    ) -> torch.Tensor:
+        assert logits.dim() == 3
+        assert facts.indices.shape == labels.shape
+        return (logits[:, 0, 0] - images.mean((1, 2, 3))).square().mean()
+
+
+class Regression(Job):
+    """A run that is no classification: another objective, another judge, outputs of another shape."""
+
+    records_trace = False  # which is for classifiers
+
+    def build_model(self, data: PreparedData) -> nn.Module:
+        return nn.Sequential(super().build_model(data), nn.Unflatten(1, (-1, 1)))
+
+    def objective(self, data: PreparedData) -> Objective:
+        return FirstPixel()
+
+    def judge(self, data: PreparedData) -> Judge:
+        return lambda model, split, data, *, batch_size, device: 0.25
+
+
+def check_objective(params: Path) -> None:
+    """What is no classification is trained, timed and judged by its own objective."""
+    job = Regression(**vars(make_job("gq4", params)))
+    worker = Worker(job)
+    run(worker, NullTracker())
+    hvd.barrier()
+    row = read_json(job.result_file)
+    assert (row["test_loss"], row["test_accuracy"]) == (0.25, None)
+    assert worker.reference.seconds
+    hvd.barrier()
+    job.result_file.unlink(missing_ok=True)
+
+
 def check_different(job: Job) -> None:
     """A run whose replicas differ at its end leaves nothing to go on from: that could only end there again."""
     worker = Worker(job)
@@ -335,6 +385,7 @@ def main() -> None:
     check_finish(make_job("gq4", params))
     check_transfer(params)
     check_quantized(params)
+    check_objective(params)
     check_different(make_job("sdp", params))
     # From here on rank 0 has made more optimizers than the other, and their collectives have other names.
     check_traces(params)
