@@ -39,6 +39,8 @@ class VariantTraining(Training):
     """One training of a variant, which may come after one of another variant."""
 
     system: System
+    data_set: str
+    """Key of the data set in the section `related`."""
     variant: str
     source: "VariantTraining | None"
     """The training that this one starts from."""
@@ -65,7 +67,9 @@ class VariantTraining(Training):
         if self.source is not None and self.source_folder is not None:
             source = copy.deepcopy(_delivered_once(self.source, self.source_folder))
         prepared = load_once(self.data_folder)
-        return Context(data=data, seed=self.recipe.seed, source=source, prepared=prepared)
+        return Context(
+            data=data, seed=self.recipe.seed, source=source, prepared=prepared, data_set=self.data_set
+        )
 
     def build(self, data: PreparedData) -> nn.Module:
         """Build the network to train, on the CPU: the same at every call."""
@@ -189,6 +193,7 @@ class RelatedJob(TrainingJob):
             data_folder=self.data_folder,
             checkpoints=self.checkpoints / "runs",
             system=self.system,
+            data_set=self.data,
             variant=variant.name,
             source=source,
             source_folder=source_folder,

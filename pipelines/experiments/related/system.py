@@ -51,6 +51,8 @@ class Context:
     own; None for a variant that comes after none."""
     prepared: PreparedData | None = None
     """The images as they were prepared, before the variant's transform and `data`."""
+    data_set: str = ""
+    """Key of the data set in the section `related`."""
 
     @property
     def start(self) -> nn.Module:

@@ -62,8 +62,8 @@ class SctOptions:
     """PSNR in dB that blocks stop at in the last pass, drawn between these for each image."""
     qualities: tuple[float, ...]
     """PSNR in dB that blocks stop at, a point of the curve each; ascending."""
-    compared_psnr: float
-    """PSNR in dB at which bits a pixel are compared."""
+    compared_psnr: dict[str, float]
+    """PSNR in dB at which bits a pixel are compared, by the data set that the codecs learn from: one that all reach."""
     folder: str | None
     """Folder of images, such as Kodak's, that the curves are measured on; null: what is held out of the photographs."""
 
@@ -75,8 +75,13 @@ class SctOptions:
         different(self, "rates", "pass_rates", least=1)
         number(self, "random_share", above=0.0, below=1.0)
         number(self, "added_weight", least=0.0, most=1000.0)
-        for key in ("trained_qualities", "qualities", "compared_psnr"):
+        for key in ("trained_qualities", "qualities"):
             number(self, key, least=LEAST_QUALITY, most=MOST_QUALITY)
+        every = set(self.compared_psnr) == set(CODEC_SETS)
+        require(every, "compared_psnr", self.compared_psnr, f"a number for each of {', '.join(CODEC_SETS)}")
+        for name, value in self.compared_psnr.items():
+            allowed = f"a number from {LEAST_QUALITY:g} to {MOST_QUALITY:g}"
+            require(LEAST_QUALITY <= value <= MOST_QUALITY, f"compared_psnr.{name}", value, allowed)
         different(self, "qualities", least=2)
         for key in ("trained_qualities", "qualities"):
             values = list(getattr(self, key))
@@ -170,15 +175,16 @@ class Sct(System):
     def extra(self, variant: Variant, trained: nn.Module, network: nn.Module, context: Context) -> Row:  # noqa: ARG002
         """Measure the curve on the held-out images, and what it has at the compared PSNR."""
         codec, options = as_codec(network), self.options
+        psnr = options.compared_psnr[context.data_set]
         images, reference = measured_images(options.folder)
         plain = codec.masking == Masking()
         stopped = curves_with_stops(codec, images, options.qualities)
         curves = curves_without_stops(codec, images) if plain else stopped
-        row = read_off(curves, options.compared_psnr)
-        wanted = row["bits_per_pixel"], read_off(reference, options.compared_psnr)["bits_per_pixel"]
+        row = read_off(curves, psnr)
+        wanted = row["bits_per_pixel"], read_off(reference, psnr)["bits_per_pixel"]
         row["jpeg_bits_per_pixel"] = wanted[1]
         row["bits_per_pixel_below_jpeg"] = None if None in wanted else wanted[1] - wanted[0]
-        at_once = read_off(stopped, options.compared_psnr)["bits_per_pixel"]
+        at_once = read_off(stopped, psnr)["bits_per_pixel"]
         row["bits_per_pixel_stopped"] = at_once if plain else None
         row["highest_psnr"] = highest(curves)
         shown = {variant.name: curves}
@@ -188,9 +194,12 @@ class Sct(System):
         return row
 
     def keep(self, variant: Variant, network: nn.Module, path: Path) -> None:
-        """Write the codec with stop codes, which `python -m stages.related compress` takes."""
+        """Write the codec with stop codes, which `python -m stages.related compress` takes.
+
+        Without `--quality` its blocks stop at the highest PSNR that it was trained for.
+        """
         if variant.role is Role.SYSTEM:
-            save_codec(as_codec(network), self.options.compared_psnr, path)
+            save_codec(as_codec(network), self.options.trained_qualities[1], path)
 
     def draw(self, rows: Sequence[Row], path: Path) -> None:
         """Draw PSNR and MS-SSIM against bits a pixel, before and after zlib."""

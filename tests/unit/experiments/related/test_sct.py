@@ -37,7 +37,13 @@ from tests.unit.experiments.related import fake
 CONFIG = load_section(RelatedConfig, "related", ROOT / "params.yaml")
 COMMITTED = CONFIG.codecs["sct"]
 assert isinstance(COMMITTED, dict)
-SMALL = {"width": 2, "iterations": 2, "qualities": [8.0, 30.0], "compared_psnr": 9.0, "rates": [0.01]}
+SMALL = {
+    "width": 2,
+    "iterations": 2,
+    "qualities": [8.0, 30.0],
+    "compared_psnr": {"photographs": 9.0, "cifar10": 55.0},
+    "rates": [0.01],
+}
 
 
 def with_options(**changes: object) -> Sct:
@@ -138,7 +144,7 @@ def test_the_codec_that_is_kept_is_that_of_the_command(
 ) -> None:
     assert rows
     saved = load_codec(job.kept_file)
-    assert saved.quality == SMALL["compared_psnr"]
+    assert saved.quality == 28.0, "the highest that it was trained for"
     source = tmp_path / "photo.png"
     as_picture(make_picture(30, 20)).save(source)
     cost = compress_file(source, tmp_path / "photo.sct", job.kept_file, None)
@@ -195,7 +201,14 @@ def test_the_best_epoch_is_the_one_of_least_loss(job: RelatedJob, tmp_path: Path
             {"random_share": 1.0},
             "related.codecs.sct.random_share: 1.0 is not allowed; allowed: a number above 0",
         ),
-        ({"compared_psnr": 80.0}, "related.codecs.sct.compared_psnr: 80.0 is not allowed; allowed: a number"),
+        (
+            {"compared_psnr": {"photographs": 20.0, "cifar10": 80.0}},
+            "related.codecs.sct.compared_psnr.cifar10: 80.0 is not allowed; allowed: a number from 5 to 60",
+        ),
+        (
+            {"compared_psnr": {"photographs": 20.0}},
+            "related.codecs.sct.compared_psnr: {'photographs': 20.0} is not allowed; allowed: a number for each of",
+        ),
     ],
 )
 def test_a_wrong_parameter_is_named_in_one_line(changes: dict[str, object], message: str) -> None:
