@@ -87,6 +87,9 @@ class Variant:
     model: str
     """A registered model, built for the data with the run's seed; with `make` no more than a name in the tables. Of a
     variant with a `search`: one like those that it may find, for checks of memory before anything runs."""
+    setting: str = ""
+    """Of a system whose variants are made for several settings, a kind of noise, say: which one, at the end of `name`.
+    Each has a panel of the picture."""
     make: Make | None = None
     """Makes the network, of the source where it has one, if it is no registered model; draws as in `change`."""
     transform: str | None = None

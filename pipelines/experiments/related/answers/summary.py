@@ -31,7 +31,8 @@ def summarise(systems: Sequence[System], results: Path) -> None:
             variants = variant_rows(system, found)
             rows += [*found, *variants, *claim_rows(system, data, found)]
             if any(row["test_accuracy_mean"] is not None for row in variants):
-                draw_bytes(variants, folder / f"{system.name}-{data}.svg")
+                settings = {variant.name: variant.setting for variant in system.variants()}
+                draw_bytes(variants, folder / f"{system.name}-{data}.svg", settings)
             if system.picture is not None and any(
                 row[f"{system.score}_mean"] is not None for row in variants
             ):

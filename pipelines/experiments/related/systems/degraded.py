@@ -120,6 +120,7 @@ class Degraded(System):
         return [
             Variant(
                 name=f"{stem}_{kind}",
+                setting=kind,
                 role=role,
                 what=f"{kind}: {what}",
                 model=options.model,

@@ -169,6 +169,7 @@ class Ldce(System):
         return [
             Variant(
                 name=f"{stem}_{name}",
+                setting=name,
                 role=role,
                 what=f"{what}; {noise.percent} % {noise.kind} noise",
                 model=options.model,
