@@ -134,10 +134,9 @@ class Policy:
         """Return the plan with the cheapest format of every bucket, by exchanges timed one by one."""
         groups = self._pool.groups(bucket_bytes)
         best = [choose(self._costs, formats, group.num_values) for group in groups]
-        lossy = [chosen for chosen, group in zip(best, groups, strict=True) if not group.small]
-        own = max(
-            (small_format(chosen, self._options.small_bits) for chosen in lossy), key=lambda n: n != NONE
-        )
+        free = [chosen for chosen, group in zip(best, groups, strict=True) if not group.small]
+        lossy = next((chosen for chosen in free if chosen not in (NONE, HALF)), NONE)
+        own = small_format(lossy, self._options.small_bits)
         members = (own if group.small else chosen for chosen, group in zip(best, groups, strict=True))
         return Plan(bucket_bytes, tuple(members))
 
