@@ -29,6 +29,28 @@ PROMISES = {
         "bit for bit",
         "random moments",
     ),
+    "kills of two-rank runs": (
+        "A two-rank run, killed and started again, ends as if left alone: weights, metrics, optimizer and quantizer "
+        "bit-identical, no run left RUNNING in MLflow",
+        "one rank, both or the launcher, at random moments, after a loss that became NaN on one rank",
+    ),
+    "stopped ranks": (
+        "A rank that is stopped is named and ends the job, which resumes; one that goes on in time costs nothing",
+        "SIGSTOP, SIGCONT",
+    ),
+    "dead workers and hosts": (
+        "A worker or host that dies ends the job with a line that names rank and host; the same command resumes",
+        "SIGKILL, and a link that is cut, on emulated hosts",
+    ),
+    "elastic runs that lose a worker or a host": (
+        "An elastic run goes on without a worker or host, takes it in again, and reaches its accuracy",
+        "`examples/digits_elastic.py` on three emulated hosts",
+    ),
+    "links that are down for 20 s": ("A link that is down for 20 s costs time only", "two emulated hosts"),
+    "runs over links that lose or delay packets": (
+        "A link that loses 2 % of the packets or delays them by 20 ms each way costs time only",
+        "two emulated hosts",
+    ),
     "kills of make repro as a whole": (
         "`make repro` killed with its whole process group, then the same command: weights bit-identical, numbers "
         "equal but for times",

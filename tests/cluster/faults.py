@@ -4,14 +4,18 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.cluster import Cluster
 from pipelines.cluster.cluster import namespace_members
 from pipelines.cluster.node import INTERFACE
+from pipelines.cluster.supervisor import BRIDGE
 
 # What only a lossy link needs: `nft` drops packets where a kernel has no netem.
 DROP_TABLE = "gqbench_loss"
+OUTER = "undelayed"
 
 
 def set_link(cluster: Cluster, node: int, state: str) -> None:
@@ -38,16 +42,36 @@ def lost_packets(cluster: Cluster, node: int) -> int:
     return int(listing.partition("counter packets ")[2].split()[0])
 
 
-def delay_packets(cluster: Cluster, node: int, milliseconds: int) -> bool:
-    """Delay what leaves a node, by netem on an unshaped link; False where this kernel has no netem."""
-    options = ["dev", INTERFACE, "root", "netem", "delay", f"{milliseconds}ms"]
+@contextlib.contextmanager
+def delayed_packets(cluster: Cluster, node: int, milliseconds: int) -> Iterator[None]:
+    """Delay all packets to and from a node, each way, for the time of a `with` block.
+
+    A relay between the bridge and the node's link holds each frame back; it needs no netem, which some kernels lack.
+    """
+    port, inner = cluster.spec.node_names[node], "delayed"
+    mtu = ["mtu", str(cluster.spec.mtu)]
+    pair = ["ip", "link", "add", inner, *mtu, "type", "veth", "peer", "name", OUTER, *mtu]
+    _in_network(cluster, cluster.pid, *pair)
+    for change in ([OUTER, "up", "master", BRIDGE], [inner, "up"], [port, "nomaster"]):
+        _in_network(cluster, cluster.pid, "ip", "link", "set", *change)
+    words = [sys.executable, "-m", "tests.cluster.delay", port, inner, str(milliseconds)]
+    relay = subprocess.Popen(_entering(cluster, cluster.pid, *words), stdout=subprocess.PIPE, text=True)
+    assert relay.stdout is not None
+    assert relay.stdout.readline() == "relaying\n"
     try:
-        _in_network(cluster, node_process(cluster, node), "tc", "qdisc", "add", *options)
-    except subprocess.CalledProcessError as error:
-        if "qdisc kind is unknown" in error.stderr:
-            return False
-        raise
-    return True
+        yield
+        assert relay.poll() is None, "the relay ended"
+    finally:
+        relay.kill()
+        relay.communicate()
+        _in_network(cluster, cluster.pid, "ip", "link", "delete", inner)
+        _in_network(cluster, cluster.pid, "ip", "link", "set", port, "master", BRIDGE)
+
+
+def round_trip_milliseconds(cluster: Cluster, node: int, other: int) -> float:
+    """Return the shortest of five times that a connection from a node to another one's sshd takes to stand."""
+    words = [sys.executable, "-m", "tests.cluster.delay", cluster.spec.address(other)]
+    return float(_in_network(cluster, node_process(cluster, node), *words))
 
 
 def node_process(cluster: Cluster, node: int) -> int:
@@ -79,13 +103,17 @@ def kill_processes(cluster: Cluster, node: int, module: str) -> int:
     return len(pids)
 
 
+def _entering(cluster: Cluster, pid: int, *command: str) -> list[str]:
+    """Return the command line that runs a command as the cluster's root in the network of a process."""
+    user = [] if os.geteuid() == 0 else [f"--user=/proc/{cluster.pid}/ns/user", "--preserve-credentials"]
+    return ["nsenter", *user, f"--net=/proc/{pid}/ns/net", "--", *command]
+
+
 def _in_network(cluster: Cluster, pid: int, *command: str, text: str | None = None) -> str:
     """Run a command as the cluster's root in the network of a process; return what it prints."""
-    user = [] if os.geteuid() == 0 else [f"--user=/proc/{cluster.pid}/ns/user", "--preserve-credentials"]
-    enter = ["nsenter", *user, f"--net=/proc/{pid}/ns/net", "--"]
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     done = subprocess.run(
-        [*enter, *command],
+        _entering(cluster, pid, *command),
         input=text,
         env={**os.environ, "PATH": path},
         capture_output=True,

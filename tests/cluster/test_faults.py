@@ -17,6 +17,7 @@ from pipelines.results import read_json
 from tests.cluster import faults
 from tests.imports import ROOT
 from tests.parallel.faults.launches import JOB, write_params
+from tests.soak import Tried
 
 pytestmark = [pytest.mark.usefixtures("machine"), pytest.mark.timeout(3600)]
 soak = pytest.mark.soak
@@ -62,7 +63,8 @@ def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> N
         time.sleep(0.05)
 
 
-def test_lost_packets_cost_time_only(tmp_path: Path) -> None:
+def test_lost_packets_cost_time_only(tmp_path: Path, tried: Tried) -> None:
+    tried("runs over links that lose or delay packets", 1)
     job = Job(tmp_path / "job", epochs=2)
     with EmulatedCluster(nodes=2, rate=None) as cluster:
         faults.lose_packets(cluster, 1, percent=2)
@@ -71,16 +73,21 @@ def test_lost_packets_cost_time_only(tmp_path: Path) -> None:
 
 
 @soak
-def test_delayed_packets_cost_time_only(tmp_path: Path) -> None:
+def test_delayed_packets_cost_time_only(tmp_path: Path, tried: Tried) -> None:
+    tried("runs over links that lose or delay packets", 1)
     job = Job(tmp_path / "job", epochs=2)
     with EmulatedCluster(nodes=2, rate=None) as cluster:
-        if not faults.delay_packets(cluster, 1, milliseconds=20):
-            pytest.skip("this kernel has no netem")
-        job.complete(cluster, epochs=2)
+        undelayed = faults.round_trip_milliseconds(cluster, 0, 1)
+        with faults.delayed_packets(cluster, 1, milliseconds=20):
+            delayed = faults.round_trip_milliseconds(cluster, 0, 1)
+            assert delayed > undelayed + 39  # both ways
+            job.complete(cluster, epochs=2)
+        print(f"a round trip took {undelayed:.2f} ms, then {delayed:.1f} ms")
 
 
 @soak
-def test_a_link_that_is_down_for_20_seconds_is_survived(tmp_path: Path) -> None:
+def test_a_link_that_is_down_for_20_seconds_is_survived(tmp_path: Path, tried: Tried) -> None:
+    tried("links that are down for 20 s", 1)
     job = Job(tmp_path / "job", epochs=30, silence_warning_seconds=10, silence_error_seconds=300)
     with EmulatedCluster(nodes=2, rate=None) as cluster:
         with job.on(cluster) as process:
@@ -101,7 +108,8 @@ def test_a_link_that_is_down_for_20_seconds_is_survived(tmp_path: Path) -> None:
 
 @soak
 @pytest.mark.parametrize("how", ["worker", "host"])
-def test_a_dead_worker_or_host_ends_the_job_which_resumes(tmp_path: Path, how: str) -> None:
+def test_a_dead_worker_or_host_ends_the_job_which_resumes(tmp_path: Path, how: str, tried: Tried) -> None:
+    tried("dead workers and hosts", 1)
     job = Job(tmp_path / "job", epochs=20, silence_warning_seconds=15, silence_error_seconds=45)
     with EmulatedCluster(nodes=2, rate=None) as cluster:
         with job.on(cluster) as process:
@@ -162,7 +170,10 @@ class ElasticRun:
 
 @soak
 @pytest.mark.parametrize("how", ["worker", "host"])
-def test_an_elastic_run_goes_on_without_a_worker_and_takes_it_in_again(tmp_path: Path, how: str) -> None:
+def test_an_elastic_run_goes_on_without_a_worker_and_takes_it_in_again(
+    tmp_path: Path, how: str, tried: Tried
+) -> None:
+    tried("elastic runs that lose a worker or a host", 1)
     with EmulatedCluster(nodes=3, rate=None) as cluster:
         run = ElasticRun(tmp_path, cluster)
         with cluster.started(run.command, environment() | {"HOROVOD_GLOO_TIMEOUT_SECONDS": "60"}) as process:

@@ -21,9 +21,10 @@ from tests.parallel.faults.launches import (
     write_params,
 )
 from tests.parallel.faults.run_job import POISON
-from tests.soak import times
+from tests.soak import Tried, times
 
 EPOCHS = times(6, 12)
+KILLS = times(1, 20)
 KINDS: list[tuple[int, ...]] = [(1,), (0,), (0, 1), ()]
 """Which ranks are killed; none: the launcher."""
 
@@ -90,8 +91,9 @@ def kill(launch: Launch, ranks: tuple[int, ...], generator: random.Random) -> bo
 
 
 @pytest.mark.timeout(3600)
-def test_a_spoilt_loss_and_kills_lose_nothing(tmp_path: Path, params: Path) -> None:
+def test_a_spoilt_loss_and_kills_lose_nothing(tmp_path: Path, params: Path, tried: Tried) -> None:
     """A loss that is NaN on one rank ends both, then ranks and launcher are killed; the end is bit-identical."""
+    tried("kills of two-rank runs", KILLS)
     job = copied(params, tmp_path / "job")
     status, log = Launch(job, **{POISON: "3"}).finish()
     assert status == 1
@@ -101,7 +103,7 @@ def test_a_spoilt_loss_and_kills_lose_nothing(tmp_path: Path, params: Path) -> N
     generator = random.Random(20)
     launch = Launch(job)
     assert launch.epoch() == 2, "the last good checkpoints are not those of epoch 2"
-    while kills.total() < times(1, 20):
+    while kills.total() < KILLS:
         kind = KINDS[kills.total() % len(KINDS)]
         if kill(launch, kind, generator):
             kills[kind] += 1
@@ -109,7 +111,7 @@ def test_a_spoilt_loss_and_kills_lose_nothing(tmp_path: Path, params: Path) -> N
             launch.finish()
             assert equal(left(job.parent), left(params.parent)), "a job that was faster ended elsewhere"
             shutil.rmtree(job.parent / "checkpoints")
-        if kills.total() < times(1, 20):
+        if kills.total() < KILLS:
             launch = Launch(job)
     finish_and_compare(job, params)
     print(f"{kills.total()} kills of two ranks, by ranks ((): the launcher): {dict(kills)}; nothing lost")
@@ -118,8 +120,9 @@ def test_a_spoilt_loss_and_kills_lose_nothing(tmp_path: Path, params: Path) -> N
 @pytest.mark.soak
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_stopped_rank_is_named_then_the_job_ends_and_resumes(
-    tmp_path: Path, params: Path, rank: int
+    tmp_path: Path, params: Path, rank: int, tried: Tried
 ) -> None:
+    tried("stopped ranks", 1)
     file = copied(params, tmp_path / "job", silence_warning_seconds=10, silence_error_seconds=30)
     launch = Launch(file)
     assert launch.wait_for(lambda: launch.epoch() > 0)
@@ -136,7 +139,8 @@ def test_a_stopped_rank_is_named_then_the_job_ends_and_resumes(
 
 
 @pytest.mark.soak
-def test_a_stopped_rank_that_goes_on_costs_nothing(tmp_path: Path, params: Path) -> None:
+def test_a_stopped_rank_that_goes_on_costs_nothing(tmp_path: Path, params: Path, tried: Tried) -> None:
+    tried("stopped ranks", 1)
     file = copied(params, tmp_path / "job", silence_warning_seconds=10, silence_error_seconds=600)
     launch = Launch(file)
     assert launch.wait_for(lambda: launch.epoch() > 0)
