@@ -28,7 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Digits with horovod_gq.elastic.TorchState")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=16, help="images per worker and step")
-    parser.add_argument("--lr", type=float, default=0.05, help="learning rate per worker")
+    parser.add_argument("--lr", type=float, default=0.02, help="learning rate per worker")
     parser.add_argument("--wire-bits", type=int, default=4, choices=(4, 8, 16))
     return parser.parse_args()
 

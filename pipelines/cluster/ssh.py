@@ -56,6 +56,10 @@ Host *
   GlobalKnownHostsFile /dev/null
   UpdateHostKeys no
   LogLevel ERROR
+  # An idle connection never learns that its host is gone, and Horovod elastic waits for what it started there. A
+  # link that is down for less costs time only.
+  ServerAliveInterval 15
+  ServerAliveCountMax 4
 """
 
 

@@ -23,13 +23,16 @@ MOST_PIXELS = 512  # side of an image, as in `prepare.image_size`
 MOST_SEED = 2**32 - 1  # what every generator in use takes, numpy's oldest included
 MOST_SECONDS = 7 * 24 * 3600.0
 MOST_CYCLE = 10_000.0  # milliseconds of Horovod's: a step would take longer than any that is worth timing
+MOST_ALLOWED = 1000  # characters of an error's list of allowed values
 
 
 class FieldError(UserError):
     """A field's value is out of range; the loader adds the file and the section to the message."""
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
-        super().__init__(f"{key}: {show(value)} is not allowed; allowed: {allowed}")
+        # What is allowed may name other values of the file, and these may be of any length.
+        words = allowed if len(allowed) <= MOST_ALLOWED else f"{allowed[:MOST_ALLOWED]}..."
+        super().__init__(f"{key}: {show(value)} is not allowed; allowed: {words}")
         self.key = key
         self.value = value
         self.allowed = allowed

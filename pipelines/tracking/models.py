@@ -12,14 +12,17 @@ import mlflow.pytorch
 import numpy as np
 import numpy.typing as npt
 import torch
+from mlflow.entities import LoggedModelOutput, Metric
 from mlflow.models import Model, infer_signature
 from mlflow.models.model import MLMODEL_FILE_NAME
+from mlflow.tracking.context.registry import resolve_tags
 from torch import nn
 
 from pipelines.provenance import library_versions
 from pipelines.tracking.connection import Connection
 
 REGISTERED_PREFIX = "gqbench-"
+_MODEL_SCHEME = "models:/"
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -27,9 +30,10 @@ class _Saved:
     """Stands where MLflow expects a flavor: it "saves" what `save_pytorch_model` has written before."""
 
     @staticmethod
-    def save_model(path: str, mlflow_model: Model, folder: Path, **_: Any) -> None:
-        """Copy `folder` to `path` and describe it as `mlflow_model`, which gets its flavors and its signature."""
+    def save_model(path: str, mlflow_model: Model, folder: Path, source_run: str, **_: Any) -> None:
+        """Copy `folder` to `path` and describe it as `mlflow_model`, which gets flavors, signature and run."""
         shutil.copytree(folder, path)
+        mlflow_model.run_id = source_run
         saved = Model.load(str(folder))
         mlflow_model.flavors = saved.flavors
         mlflow_model.signature = saved.signature
@@ -42,34 +46,62 @@ def log_saved_model(connection: Connection, run_id: str, name: str, folder: Path
     """Store the model that `save_pytorch_model` wrote to `folder` in run `run_id`; return the stored model's id.
 
     It gets the run's parameters and its metrics at `step`, and becomes a version of the registered model
-    gqbench-`name`. One that the run has already is not stored again, and one of which a part arrived is removed.
+    gqbench-`name`. One that the run has already is not stored again, and one of which a part arrived is completed.
     """
     registered = REGISTERED_PREFIX + name
     for version in connection.client.search_model_versions(f"run_id = '{run_id}'"):
-        if version.name == registered and version.model_id:
-            return str(version.model_id)
-    for model in connection.client.search_logged_models(
-        [connection.experiment], f"source_run_id = '{run_id}' and name = '{name}'"
-    ):
-        connection.client.delete_logged_model(model.model_id)
+        # A store in a database tells of a version's model in its source alone.
+        if version.name == registered and version.source.startswith(_MODEL_SCHEME):
+            return str(version.source.removeprefix(_MODEL_SCHEME))
+    model_id = _begun_model(connection, run_id, name)
+    _show_in_run(connection, run_id, model_id, step)
     mlflow.set_tracking_uri(connection.uri)
     # What MLflow has to say here (pickles execute code) is true of every torch.save, and it tells on stderr what it
     # registers, in the middle of the progress bars.
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     with contextlib.redirect_stderr(io.StringIO()):
-        info = Model.log(
+        Model.log(
             None,
             _Saved,
-            name=name,
-            step=step,
-            run_id=run_id,
+            model_id=model_id,
             registered_model_name=registered,
             flavor_name="pytorch",
             serialization_format="pickle",
             validate_serving_input=False,
             folder=folder,
+            source_run=run_id,
         )
-    return str(info.model_id)
+    return model_id
+
+
+def _begun_model(connection: Connection, run_id: str, name: str) -> str:
+    """Return the id of the run's model of this name, made where it is missing.
+
+    Left to itself MLflow puts a model into the experiment of the process, not into the run's, where it is looked for.
+    """
+    client, experiment = connection.client, connection.experiment
+    for model in client.search_logged_models([experiment], f"source_run_id = '{run_id}' and name = '{name}'"):
+        return str(model.model_id)
+    params = client.get_run(run_id).data.params
+    return str(
+        client.create_logged_model(experiment, name, run_id, tags=resolve_tags(), params=params).model_id
+    )
+
+
+def _show_in_run(connection: Connection, run_id: str, model_id: str, step: int) -> None:
+    """Make the model one of the run's outputs, if it is not yet, and give it the run's metrics at `step`."""
+    client = connection.client
+    run = client.get_run(run_id)
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if model_id not in [output.model_id for output in outputs]:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=step)])
+    metrics = [
+        Metric(metric.key, metric.value, metric.timestamp, step, model_id)
+        for key in run.data.metrics
+        for metric in client.get_metric_history(run_id, key)
+        if metric.step == step
+    ]
+    client.log_batch(run_id, metrics=metrics)
 
 
 def save_pytorch_model(folder: Path, model: nn.Module, example: npt.NDArray[np.float32]) -> None:

@@ -8,6 +8,7 @@ from pipelines.tracking.connection import Connection
 from pipelines.tracking.source import source_tags
 from pipelines.tracking.vocabulary import CURVE_SECONDS, Subject
 
+FINISHED = "FINISHED"
 PARENT_TAG = "mlflow.parentRunId"
 IDENTITY_TAG = "gqbench.identity"
 _DIGITS = 32  # digits, as many as those of a run's own
@@ -32,15 +33,16 @@ def make_run(connection: Connection, subject: Subject, parent: str | None) -> Ru
     """
     identity = f"{sorted(subject.tags.items())} {subject.row['train_seconds']}"
     token = hashlib.sha256(identity.encode()).hexdigest()[:_DIGITS]
-    found = run_with_token(connection, token)
-    if found is not None:
-        return found
-    tags = subject.tags | source_tags() | {IDENTITY_TAG: token}
-    if parent is not None:
-        tags[PARENT_TAG] = parent
-    run = connection.client.create_run(connection.experiment, tags=tags, run_name=subject.item)
-    connection.client.set_terminated(run.info.run_id, "FINISHED")
-    return connection.client.get_run(run.info.run_id)
+    run = run_with_token(connection, token)
+    if run is None:
+        tags = subject.tags | source_tags() | {IDENTITY_TAG: token}
+        if parent is not None:
+            tags[PARENT_TAG] = parent
+        run = connection.client.create_run(connection.experiment, tags=tags, run_name=subject.item)
+    if run.info.status != FINISHED:
+        connection.client.set_terminated(run.info.run_id, FINISHED)
+        run = connection.client.get_run(run.info.run_id)
+    return run
 
 
 def run_with_token(connection: Connection, token: str) -> Run | None:

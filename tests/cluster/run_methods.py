@@ -12,11 +12,12 @@ import horovod.torch as hvd
 import torch
 from torch import nn
 
-from pipelines.config import load_section
+from pipelines.config import load_section, load_yaml
 from pipelines.experiments.sweep.contender import Contender
 from pipelines.experiments.sweep.worker import sent_bytes
-from pipelines.parallel.strategies import build_strategy
+from pipelines.parallel.strategies import build_method
 from pipelines.training import RecipeConfig
+from tests.configs import SHORT_TRIALS
 from tests.imports import ROOT
 
 PARAMS = ROOT / "params.yaml"
@@ -43,8 +44,10 @@ def main() -> None:
     batch = (torch.randn(2, WIDTH), torch.tensor([0, 1]))
     bytes_a_second = negotiation()
     recipe = load_section(RecipeConfig, "recipe", PARAMS)
+    document = load_yaml(PARAMS)
+    document["methods"]["auto"] |= SHORT_TRIALS
     for method in sys.argv[1:]:
-        strategy, _ = build_strategy(method, PARAMS)
+        strategy, _ = build_method(document, method, PARAMS)
         contender = Contender(method, model, strategy, recipe, [batch], sent_bytes)
         contender.warm_up(NUM_STEPS)
         block = contender.run_block(NUM_STEPS)

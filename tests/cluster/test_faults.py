@@ -145,7 +145,7 @@ class ElasticRun:
         horovodrun = [str(Path(sys.executable).with_name("horovodrun")), "--gloo", "--disable-cache"]
         elastic = ["-np", "3", "--min-np", "2", "--max-np", "3", "--host-discovery-script", str(script)]
         options = ["--network-interfaces", "eth0", "--blacklist-cooldown-range", "2", "4"]
-        program = [sys.executable, str(EXAMPLE), "--epochs", "200"]
+        program = [sys.executable, str(EXAMPLE), "--epochs", "100"]
         self.command = [*horovodrun, *options, *elastic, *program]
         self.lines: list[str] = []
 
@@ -192,8 +192,8 @@ def test_an_elastic_run_goes_on_without_a_worker_and_takes_it_in_again(
             process.communicate()
         assert process.returncode == 0, "".join(run.lines)
         assert 0 < int(gone) <= int(back) < int(steps)
-        # What the same script reaches undisturbed, within two of 360 test images: 0.98 and more.
-        assert float(accuracy) > 0.97
+        # Undisturbed it reaches 0.975 to 0.983 (docs/horovod_gq.md); two more of 360 images may be wrong.
+        assert float(accuracy) >= 0.97, "".join(run.lines)
         print(
             f"a lost {how}: without it from step {gone}, with it again from {back} of {steps}, accuracy {accuracy}"
         )

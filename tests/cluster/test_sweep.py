@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.configs import SHORT_TRIALS
 from tests.pipeline.workspace import Workspace, stages_run
 
 MODEL = "densenet22"
@@ -14,10 +15,7 @@ AUTO = {
     "factor_ranks": [1],
     "small_bits": 8,
     "max_error": 0.5,
-    "measured_steps": 1,
-    "trial_rounds": 1,
-    "trial_steps": 1,
-    "trial_seconds": 0,
+    **SHORT_TRIALS,
 }
 
 

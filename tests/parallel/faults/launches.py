@@ -117,8 +117,10 @@ class Launch:
         return status, self.log.read_text()
 
 
-def stopped(process: psutil.Process) -> bool:
-    return bool(process.status() == psutil.STATUS_STOPPED)
+def wait_until_stopped(process: psutil.Process) -> None:
+    """SIGSTOP is sent; all threads of a busy process are stopped a little later."""
+    while process.status() != psutil.STATUS_STOPPED:
+        time.sleep(0.05)
 
 
 def left(folder: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tests.parallel.faults.launches import (
     Launch,
     equal,
     left,
-    stopped,
+    wait_until_stopped,
     write_params,
 )
 from tests.parallel.faults.run_job import POISON
@@ -51,7 +51,8 @@ def copied(params: Path, folder: Path, **changes: int) -> Path:
     return file
 
 
-def finish_and_compare(job: Path, params: Path) -> None:
+def finish_and_compare(job: Path, params: Path, finished: int = 1) -> None:
+    """Run the job to its end, which ends like the undisturbed one; `finished`: that one, and the job's before."""
     launch = Launch(job)
     status, log = launch.finish()
     assert status == 0, log
@@ -59,7 +60,7 @@ def finish_and_compare(job: Path, params: Path) -> None:
     client = mlflow.MlflowClient(f"sqlite:///{job.parent}/mlflow.db")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     states = Counter(run.info.status for run in client.search_runs(experiments))
-    assert states["FINISHED"] == 2, "one is of the undisturbed job"
+    assert states["FINISHED"] == finished + 1
     assert set(states) <= {"FINISHED", "KILLED", "FAILED"}, states
 
 
@@ -100,6 +101,7 @@ def test_a_spoilt_loss_and_kills_lose_nothing(tmp_path: Path, params: Path, trie
     assert "rank 1: the loss became nan in epoch 3; lower recipe.learning_rate" in log
     assert "Traceback" not in log
     kills = Counter[tuple[int, ...]]()
+    finished = 1
     generator = random.Random(20)
     launch = Launch(job)
     assert launch.epoch() == 2, "the last good checkpoints are not those of epoch 2"
@@ -111,9 +113,10 @@ def test_a_spoilt_loss_and_kills_lose_nothing(tmp_path: Path, params: Path, trie
             launch.finish()
             assert equal(left(job.parent), left(params.parent)), "a job that was faster ended elsewhere"
             shutil.rmtree(job.parent / "checkpoints")
+            finished += 1
         if kills.total() < KILLS:
             launch = Launch(job)
-    finish_and_compare(job, params)
+    finish_and_compare(job, params, finished)
     print(f"{kills.total()} kills of two ranks, by ranks ((): the launcher): {dict(kills)}; nothing lost")
 
 
@@ -128,7 +131,7 @@ def test_a_stopped_rank_is_named_then_the_job_ends_and_resumes(
     assert launch.wait_for(lambda: launch.epoch() > 0)
     process = launch.ranks()[rank]
     launch.signal(SIGSTOP, rank)
-    assert stopped(process)
+    wait_until_stopped(process)
     status, log = launch.finish()
     assert status == 1
     warning = log.index(f"warning: rank {rank} on localhost gave no sign of life for 10 s")

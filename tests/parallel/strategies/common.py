@@ -11,6 +11,7 @@ from pipelines.config import load_yaml
 from pipelines.config.loader import from_mapping
 from pipelines.parallel.strategies import STRATEGIES
 from pipelines.parallel.strategy import Strategy
+from tests.configs import SHORT_TRIALS
 from tests.imports import ROOT
 
 OVERRIDES: dict[str, dict[str, Any]] = {
@@ -21,15 +22,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     # At a rate of 0.01 a value moves by 0.001 a step.
     "signum": {"magnitude": 0.1},
     # The choice must be made before the snapshot, or a resumed run would make it anew.
-    "auto": {
-        "wire_bits": [4],
-        "factor_ranks": [],
-        "small_bits": 32,
-        "measured_steps": 1,
-        "trial_rounds": 1,
-        "trial_steps": 1,
-        "trial_seconds": 0,
-    },
+    "auto": {"wire_bits": [4], "factor_ranks": [], "small_bits": 32, **SHORT_TRIALS},
 }
 BATCH_SIZE = 32
 SNAPSHOT_STEP = 32

@@ -20,6 +20,7 @@ from pipelines.parallel.formats.trial import FIRST_SETTLING, Trial
 from pipelines.parallel.strategies.auto import Auto
 from pipelines.parallel.strategy import Channel
 from pipelines.parallel.virtual_cluster import run_workers
+from tests.configs import SHORT_TRIALS
 from tests.unit.parallel.compressors import Tensors, build, gradients
 
 OPTIONS = {
@@ -27,10 +28,8 @@ OPTIONS = {
     "factor_ranks": [2],
     "small_bits": 32,
     "max_error": 1.0,
+    **SHORT_TRIALS,
     "measured_steps": 2,
-    "trial_rounds": 1,
-    "trial_steps": 1,
-    "trial_seconds": 0,
 }
 FORMATS = ["none", "fp16", "gq8", "gq4", "rank2"]
 GUARDED = 2 + 3 * GUARD_STEPS

@@ -85,13 +85,16 @@ def log_training(
 
 
 def content(store: str, experiment: str) -> list[dict[str, Any]]:
-    """Return all that the store holds of an experiment's runs, number by number, in the order of their names."""
+    """Return all that the store holds of an experiment's runs, number by number, in an order of their own."""
     client = mlflow.MlflowClient(store)
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return []
     runs = client.search_runs([found.experiment_id])
-    return sorted((_content(client, run) for run in runs), key=lambda run: (run["name"], run["status"]))
+    return sorted(
+        (_content(client, run) for run in runs),
+        key=lambda run: (run["name"], run["status"], sorted(run["params"].items())),
+    )
 
 
 def _content(client: Any, run: Any) -> dict[str, Any]:
@@ -112,7 +115,9 @@ def _content(client: Any, run: Any) -> dict[str, Any]:
         "tags": {key: value for key, value in run.data.tags.items() if key not in _OWN + _PROGRAM},
         "numbers": Counter(numbers),
         "data": [(one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs],
-        "models": [(model.name, str(model.status)) for model in models],
+        "models": [
+            (model.name, str(model.status), model.experiment_id == run.info.experiment_id) for model in models
+        ],
         "versions": [(one.name, one.version) for one in client.search_model_versions(f"run_id = '{run_id}'")],
         "files": [one.path for one in client.list_artifacts(run_id, "figures")],
         "curve": CURVE_SECONDS in run.data.metrics,

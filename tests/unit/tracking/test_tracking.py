@@ -302,6 +302,7 @@ def test_a_logged_model_predicts_the_same_through_pyfunc(capfd: Any) -> None:
     stored = mlflow.MlflowClient("sqlite:///mlflow.db").get_logged_model(
         run.outputs.model_outputs[0].model_id
     )
+    assert (stored.name, stored.experiment_id) == ("shift", run.info.experiment_id)
     assert {metric.key: metric.value for metric in stored.metrics} == {
         "loss": 0.25,
         "train_seconds": 2.0,
@@ -312,6 +313,7 @@ def test_a_logged_model_predicts_the_same_through_pyfunc(capfd: Any) -> None:
     # A batch of another size than the example's: the batch axis must be free.
     images = np.random.default_rng(1).random((5, 3, 4, 4), dtype=np.float32)
     assert np.array_equal(loaded.predict(images), Shift()(torch.from_numpy(images)).detach().numpy())
+    assert loaded.metadata.run_id == run.info.run_id
     signature = loaded.metadata.signature
     assert [tuple(spec.shape) for spec in signature.inputs.inputs] == [(-1, 3, 4, 4)]
     assert [tuple(spec.shape) for spec in signature.outputs.inputs] == [(-1, 3)]
