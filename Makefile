@@ -61,14 +61,15 @@ related: $(READY) ## the further systems of the literature, on equal terms; open
 	@targets=$$($(BIN)/python -m stages.related.targets $(if $(SYSTEM),--system "$(SYSTEM)")) && \
 	    tools/keep_going.sh experiments/$@/dvc.yaml summarise -- $$targets
 
-# Two files at a time, in a random order (pytest-randomly prints its seed; the same order again: `--randomly-seed=SEED`).
+# Two files at a time, in a random order (pytest-randomly prints its seed; the same order again: `--randomly-seed=SEED`) but
+# for those that take minutes, which come first (tests/conftest.py; xdist itself would begin with those of most tests).
+PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 test: $(READY) ## run the test suite: unit, parallel (two Horovod ranks), cluster (emulated nodes), pipeline (tiny dvc repros)
-	@$(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest tests $(PARALLEL)
 
 soak: $(READY) ## the long forms of the reliability tests: kills, flipped bits, wrong files; results/soak.json has the counts
 	@mkdir -p results
-	@GQBENCH_SOAK=1 GQBENCH_SOAK_RESULT=results/soak.json $(BIN)/python -m pytest $(SOAK) -rs \
-	    --numprocesses 2 --dist loadfile
+	@GQBENCH_SOAK=1 GQBENCH_SOAK_RESULT=results/soak.json $(BIN)/python -m pytest $(SOAK) -rs $(PARALLEL)
 
 coverage: $(READY) ## line coverage of the one-process tests (TESTS=... for others); lists the files that are not wholly covered
 	@$(BIN)/python -c 'import coverage' 2>/dev/null || $(BIN)/python -m pip --disable-pip-version-check install --quiet --requirement requirements-dev.txt

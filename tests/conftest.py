@@ -37,8 +37,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Recorder(Path(os.environ[RESULT]).absolute()))
 
 
+# Folders of files that take minutes: they come first, or the last of them would leave a core idle at the end.
+_LONG = ("pipeline", "cluster", "parallel")
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-randomly: the order within both parts stays random
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what waits for minutes (marker `soak`), but in a soak."""
+    """Begin with the long files, and leave out what waits for minutes (marker `soak`), but in a soak."""
+    items.sort(key=lambda item: item.path.relative_to(ROOT / "tests").parts[0] not in _LONG)
     if SOAK:
         return
     long = [item for item in items if item.get_closest_marker("soak")]

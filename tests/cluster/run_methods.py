@@ -45,7 +45,7 @@ def main() -> None:
     bytes_a_second = negotiation()
     recipe = load_section(RecipeConfig, "recipe", PARAMS)
     document = load_yaml(PARAMS)
-    document["methods"]["auto"] |= SHORT_TRIALS
+    document["methods"]["auto"] |= SHORT_TRIALS | {"wire_bits": [4], "factor_ranks": [1]}
     for method in sys.argv[1:]:
         strategy, _ = build_method(document, method, PARAMS)
         contender = Contender(method, model, strategy, recipe, [batch], sent_bytes)

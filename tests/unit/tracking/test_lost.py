@@ -70,7 +70,9 @@ def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
     def stripped(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [run | {"versions": [name for name, _ in run["versions"]]} for run in runs]
 
-    assert [(run["name"], run["status"]) for run in found] == [(run["name"], run["status"]) for run in expected]
+    assert [(run["name"], run["status"]) for run in found] == [
+        (run["name"], run["status"]) for run in expected
+    ]
     for one, other in zip(stripped(found), stripped(expected), strict=True):
         assert one == other
     return True
