@@ -55,6 +55,9 @@ def strategy_of(entry: Any, where: str) -> Strategy:
     """
     if not isinstance(entry, dict) or not isinstance(entry.get("strategy"), str):
         raise UserError(f"{where}.strategy: this key is missing; allowed: {', '.join(STRATEGIES)}")
+    if entry["strategy"] not in STRATEGIES:
+        allowed = ", ".join(STRATEGIES)
+        raise UserError(f"{where}.strategy: {show(entry['strategy'])} is not allowed; allowed: {allowed}")
     strategy = STRATEGIES[entry["strategy"]]
     given = {key: value for key, value in entry.items() if key != "strategy"}
     return strategy(from_mapping(strategy.Options, given, where))

@@ -143,7 +143,7 @@ def test_a_wrong_parameter_is_named(tmp_path: Path, old: str, new: str, expected
             "sdp",
             "strategy: sdp }",
             "strategy: bsp }",
-            "'bsp' is no known parallel strategy; known: adaq, auto, dgc, ",
+            "'bsp' is not allowed; allowed: adaq, auto, dgc, ",
         ),
         ("sdp", "strategy: sdp }", "wire_bits: 4 }", "methods.sdp.strategy: this key is missing"),
         ("sdp", "strategy: sdp }", "strategy: sdp, a: 1 }", "methods.sdp.a: unknown key (value 1)"),
