@@ -30,6 +30,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=16, help="images per worker and step")
     parser.add_argument("--lr", type=float, default=0.02, help="learning rate per worker")
     parser.add_argument("--wire-bits", type=int, default=4, choices=(4, 8, 16))
+    parser.add_argument(
+        "--residual-limit", type=float, default=float("inf"), help="2 lets few levels bear high rates"
+    )
     return parser.parse_args()
 
 
@@ -53,7 +56,8 @@ def main() -> None:
 
     model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
     sgd = torch.optim.SGD(model.parameters(), lr=arguments.lr * hvd.size(), momentum=0.9)
-    optimizer = horovod_gq.DistributedOptimizer(sgd, model, wire_bits=arguments.wire_bits)
+    settings = {"wire_bits": arguments.wire_bits, "residual_limit": arguments.residual_limit}
+    optimizer = horovod_gq.DistributedOptimizer(sgd, model, **settings)
     state = horovod_gq.elastic.TorchState(model=model, optimizer=optimizer, sampler=sampler, epoch=0, step=0)
 
     @hvd.elastic.run

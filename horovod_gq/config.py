@@ -37,6 +37,9 @@ class GQConfig:
     """Keep what quantization lost and add it to the next gradient (EF-SGD, Karimireddy 2019)."""
     clip_factor: float | None = None
     """Largest sent magnitude over the root mean square; None takes the measured value for the levels."""
+    residual_limit: float = math.inf
+    """Largest value that the residual keeps, over the largest that is sent at once; inf keeps everything. With 2 few
+    levels bear the learning rates of many."""
     scale_group: int | None = None
     """Values that share a scale, a multiple of 128; None gives a tensor one scale."""
     warmup_steps: int = 1
@@ -87,6 +90,9 @@ class GQConfig:
             raise ValueError(f"min_numel is {self.min_numel}; it must be at least 1")
         if self.clip_factor is not None and not 0.0 < self.clip_factor < 1e6:
             raise ValueError(f"clip_factor is {self.clip_factor}; it must lie between 0 and 1e6, or be None")
+
+        if not self.residual_limit > 0.0:
+            raise ValueError(f"residual_limit is {self.residual_limit}; it must be greater than 0, or inf")
 
     def width_of(self, name: str, shape: tuple[int, ...]) -> int:
         """Wire bits of one tensor: an override, `small_bits` for 1-D and small ones, else `wire_bits`."""

@@ -52,7 +52,9 @@ def make_quantize(rounding: str, shift: int = 0, row: int = ROW) -> Kernel:
     """Return quantize(...): round gradient + residual to the grid, keep what was lost, measure the magnitude.
 
     x = g + r, q = clip(round(x / step), -L, L), r' = x - q step. Since q step is x rounded to a multiple of
-    step, r' is exact in fp32 for all |x| <= L step; beyond, it holds what clipping cut off.
+    step, r' is exact in fp32 for all |x| <= L step; beyond, it holds what clipping cut off, at most B step.
+    Without that bound a value whose gradients stay above L step owes more at every step, and is still sent with
+    the old sign long after the gradient has turned: the windup of an integrator whose actuator saturates.
 
     With rounding "stochastic" q = clip(floor(x / step + u), -L, L), u uniform in [0, 1): unbiased while not
     clipped (QSGD, Alistarh 2017).
@@ -68,6 +70,7 @@ def make_quantize(rounding: str, shift: int = 0, row: int = ROW) -> Kernel:
         inverse_step: fp32 [rows], 1 / step.
         step: fp32 [rows], few mantissa bits, so that q step is exact.
         limit: fp32 scalar tensor, L.
+        bound: fp32 scalar tensor, B.
         digit_units: fp32 scalar tensor, step / unit (a power of two).
         digits: int8 or int32 [rows, 128], mutated: set to q, or increased by q << shift where shift is not 0.
         row_statistic: fp32 [rows], mutated.
@@ -81,6 +84,7 @@ def make_quantize(rounding: str, shift: int = 0, row: int = ROW) -> Kernel:
         inverse_step: torch.Tensor,
         step: torch.Tensor,
         limit: torch.Tensor,
+        bound: torch.Tensor,
         digit_units: torch.Tensor,
         digits: torch.Tensor,
         row_statistic: torch.Tensor,
@@ -97,7 +101,8 @@ def make_quantize(rounding: str, shift: int = 0, row: int = ROW) -> Kernel:
         else:
             rounded = torch.floor(scaled + uniform(*keys, num_columns=gradient.shape[1]))
         quantized = torch.clamp(rounded, -limit, limit)
-        residual.copy_(total - quantized * step[:, None])
+        kept = (bound * step)[:, None]
+        residual.copy_(torch.clamp(total - quantized * step[:, None], -kept, kept))
         if shift:
             digits.copy_(digits + (quantized.to(digits.dtype) << shift))
         else:
@@ -257,12 +262,11 @@ def _exercise(
     fields = words.view(field_dtype(wire_bits)).view(-1, row)
     packable, scale = digits.view(torch.int32).view(planes, -1), steps.view(planes, -1)
     unpacked = out.view(planes, -1, row)
-    limit, units = torch.ones((), device=device), torch.ones((), device=device)
+    limit, bound, units = (torch.ones((), device=device) for _ in range(3))
     shifts = torch.arange(planes, dtype=torch.int32, device=device).view(-1, 1, 1) * wire_bits
-    kernels.quantize(gradient, residual, inverse_steps, steps, limit, units, digits, statistic, *keys)
+    arguments = (gradient, residual, inverse_steps, steps, limit, bound, units, digits, statistic, *keys)
+    kernels.quantize(*arguments)
     if wire_bits == 16:
-        kernels.quantize_onto(
-            gradient, residual, inverse_steps, steps, limit, units, digits, statistic, *keys
-        )
+        kernels.quantize_onto(*arguments)
     kernels.pack(packable, words)
     kernels.unpack(fields, shifts, scale, unpacked)

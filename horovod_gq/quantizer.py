@@ -135,6 +135,7 @@ class Quantizer(ABC):
         self._row_owners = self.layout.row_owners(device)
         self._numels = numels
         self._limit = torch.tensor(float(self.levels), device=device)
+        self._bound = torch.tensor(self.config.residual_limit * self.levels, device=device)
         self._digit_units = torch.tensor(self.scale.digit_units, device=device)
         self._row_statistic, self._inverse_steps, self._row_scale = (
             torch.zeros(rows, device=device) for _ in range(3)
@@ -165,6 +166,7 @@ class Quantizer(ABC):
         kernel(
             *(unviewed(tensor[rows]) for tensor in sources),
             self._limit,
+            self._bound,
             self._digit_units,
             digits,
             unviewed(self._row_statistic[rows]),

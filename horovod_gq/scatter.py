@@ -201,6 +201,7 @@ class ScatterCodec(Quantizer):
             self._chunk_inverse,
             self._chunk_steps,
             self._limit,
+            self._bound,
             self._digit_units,
             self._chunk_digits,
             self._chunk_statistic,

@@ -45,11 +45,17 @@ def unpack(words: npt.NDArray[np.int64], wire_bits: int) -> npt.NDArray[np.int64
 
 
 def quantize(
-    gradient: npt.NDArray[np.float32], residual: npt.NDArray[np.float32], step: float, levels: int
+    gradient: npt.NDArray[np.float32],
+    residual: npt.NDArray[np.float32],
+    step: float,
+    levels: int,
+    residual_limit: float,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Nearest rounding (ties to even) with clipping; digits and the new residual."""
+    """Nearest rounding (ties to even) with clipping; digits and the new residual, bounded."""
     total = gradient + residual
     with np.errstate(over="ignore"):
         scaled = total * np.float32(1.0 / step)
     digits = np.clip(np.rint(scaled), -levels, levels)
-    return digits.astype(np.int64), total - digits.astype(np.float32) * np.float32(step)
+    lost = total - digits.astype(np.float32) * np.float32(step)
+    bound = np.float32(residual_limit * levels) * np.float32(step)
+    return digits.astype(np.int64), np.clip(lost, -bound, bound)

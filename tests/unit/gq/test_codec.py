@@ -88,13 +88,14 @@ def test_packed_sum_is_the_sum_of_the_digits(
     st.integers(0, 2**31),
     st.sampled_from([0.0, 1e-42, 1e-20, 1.0, 3e5]),
     st.sampled_from(["nearest", "stochastic"]),
+    st.sampled_from([2.0, math.inf]),
 )
-def test_nothing_is_lost_between_digits_and_residual(
-    case: tuple[int, int], numel: int, seed: int, magnitude: float, rounding: str
+def test_nothing_within_the_bound_is_lost_between_digits_and_residual(
+    case: tuple[int, int], numel: int, seed: int, magnitude: float, rounding: str, residual_limit: float
 ) -> None:
-    """g + r - dequantized - r' is exactly zero (values on a grid of 2^-10 of the magnitude)."""
+    """r' is exactly g + r - dequantized (values on a grid of 2^-10 of the magnitude), up to its limit."""
     wire_bits, workers = case
-    codec = make_codec([(numel,)], wire_bits, workers, rounding=rounding)
+    codec = make_codec([(numel,)], wire_bits, workers, rounding=rounding, residual_limit=residual_limit)
     generator = torch.Generator().manual_seed(seed)
     step_scale = 2.0 ** math.floor(math.log2(magnitude)) if magnitude > 1e-38 else magnitude
     draw = lambda: torch.randint(-1024, 1025, (numel,), generator=generator).float() / 1024 * step_scale  # noqa: E731
@@ -104,17 +105,25 @@ def test_nothing_is_lost_between_digits_and_residual(
         gradient, before = flat_of(codec, [draw()]), codec.residual.clone()
         digits = digits_sent(codec, codec.encode(gradient))
         sent = digits * codec._slots[0].row_steps.double()[:, None]
-        assert torch.equal(gradient.double() + before.double() - sent, codec.residual.double())
+        bound = residual_limit * codec.levels * codec._slots[0].row_steps.double()[:, None]
+        lost = gradient.double() + before.double() - sent
+        assert torch.equal(torch.clamp(lost, -bound, bound), codec.residual.double())
         assert digits.abs().max() <= codec.levels
 
 
 @settings(max_examples=40, deadline=None)
-@given(widths_and_workers(), st.integers(1, 600), st.integers(0, 2**31), st.floats(-30, 30))
+@given(
+    widths_and_workers(),
+    st.integers(1, 600),
+    st.integers(0, 2**31),
+    st.floats(-30, 30),
+    st.sampled_from([0.5, math.inf]),
+)
 def test_encode_equals_the_numpy_reference(
-    case: tuple[int, int], numel: int, seed: int, log_magnitude: float
+    case: tuple[int, int], numel: int, seed: int, log_magnitude: float, residual_limit: float
 ) -> None:
     wire_bits, workers = case
-    codec = make_codec([(numel,)], wire_bits, workers)
+    codec = make_codec([(numel,)], wire_bits, workers, residual_limit=residual_limit)
     generator = torch.Generator().manual_seed(seed)
     draw = lambda: torch.randn(numel, generator=generator) * 2.0**log_magnitude  # noqa: E731
     calibration = codec.encode(flat_of(codec, [draw()]))
@@ -122,7 +131,9 @@ def test_encode_equals_the_numpy_reference(
     gradient, before = flat_of(codec, [draw()]), codec.residual.clone()
     message = codec.encode(gradient).clone()
     step = float(codec._slots[0].row_steps[0])
-    digits, residual = reference.quantize(gradient.numpy(), before.numpy(), step, codec.levels)
+    digits, residual = reference.quantize(
+        gradient.numpy(), before.numpy(), step, codec.levels, residual_limit
+    )
     words = message[codec._header_size :].numpy()
     np.testing.assert_array_equal(words, reference.pack(digits.reshape(-1), wire_bits))
     np.testing.assert_array_equal(codec.residual.numpy(), residual)

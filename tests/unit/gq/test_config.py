@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from horovod_gq import GQ, GQConfig, num_levels
@@ -38,6 +40,8 @@ def test_too_many_workers_names_the_widths_that_work() -> None:
         {"warmup_steps": 0},
         {"min_numel": 0},
         {"clip_factor": -1.0},
+        {"residual_limit": 0.0},
+        {"residual_limit": math.nan},
         {"nonfinite": "ignore"},
         {"overrides": (("a", 5),)},
     ],
