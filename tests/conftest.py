@@ -38,13 +38,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # Folders of files that take minutes: they come first, or the last of them would leave a core idle at the end.
-_LONG = ("pipeline", "cluster", "parallel")
+_LONG = tuple(ROOT / "tests" / name for name in ("pipeline", "cluster", "parallel"))
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly: the order within both parts stays random
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with the long files, and leave out what waits for minutes (marker `soak`), but in a soak."""
-    items.sort(key=lambda item: item.path.relative_to(ROOT / "tests").parts[0] not in _LONG)
+    items.sort(key=lambda item: not any(item.path.is_relative_to(folder) for folder in _LONG))
     if SOAK:
         return
     long = [item for item in items if item.get_closest_marker("soak")]
