@@ -192,8 +192,8 @@ def test_an_elastic_run_goes_on_without_a_worker_and_takes_it_in_again(
             process.communicate()
         assert process.returncode == 0, "".join(run.lines)
         assert 0 < int(gone) <= int(back) < int(steps)
-        # Undisturbed it reaches 0.975 to 0.983 (docs/horovod_gq.md); two more of 360 images may be wrong.
-        assert float(accuracy) >= 0.97, "".join(run.lines)
+        # Undisturbed it reaches 0.978 (docs/horovod_gq.md); two more of 360 images may be wrong.
+        assert float(accuracy) > 0.97, "".join(run.lines)
         print(
             f"a lost {how}: without it from step {gone}, with it again from {back} of {steps}, accuracy {accuracy}"
         )
