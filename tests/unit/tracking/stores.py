@@ -1,6 +1,7 @@
 """The tests' store: its configuration and its runs."""
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 from pipelines.tracking import TrackingConfig
@@ -8,16 +9,23 @@ from pipelines.tracking.store import prepare_environment
 
 prepare_environment()
 mlflow = importlib.import_module("mlflow")
-STORE = "sqlite:///mlflow.db"
 
 
-def config(experiment: str = "test", store: str = STORE, **changes: Any) -> TrackingConfig:
+def own_store() -> str:
+    """Return the URI of the store in the working folder.
+
+    Absolute: MLflow keeps its connections by URI, and a relative one may be that of an earlier test's folder.
+    """
+    return f"sqlite:///{Path('mlflow.db').resolve()}"
+
+
+def config(experiment: str = "test", store: str | None = None, **changes: Any) -> TrackingConfig:
     values = {"enabled": True, "log_models": True} | changes
-    return TrackingConfig(experiment=experiment, store=store, **values)
+    return TrackingConfig(experiment=experiment, store=store or own_store(), **values)
 
 
-def runs(experiment: str, store: str = STORE) -> list[Any]:
+def runs(experiment: str, store: str | None = None) -> list[Any]:
     """Return the runs of an experiment, oldest first."""
-    client = mlflow.MlflowClient(store)
+    client = mlflow.MlflowClient(store or own_store())
     found = client.get_experiment_by_name(experiment)
     return list(reversed(client.search_runs([found.experiment_id])))

@@ -12,7 +12,7 @@ from pipelines.tracking import vocabulary as names
 from pipelines.tracking.experiment import KIND, KIND_TAG, NOTE_TAG
 from pipelines.tracking.views import VIEWS, view_link, view_tag
 from tests.imports import ROOT
-from tests.unit.tracking.stores import STORE, config, mlflow, runs
+from tests.unit.tracking.stores import config, mlflow, own_store, runs
 
 LINE = re.compile(r"```python\n(?P<code>.*?)```", re.DOTALL)
 
@@ -55,7 +55,7 @@ def train(experiment: str, row: Row) -> None:
         tracker.log_params(subject.params)
         tracker.log_metrics(subject.metrics)
     # The stage's own commit is that of this checkout, the row's that of the row.
-    client = mlflow.MlflowClient(STORE)
+    client = mlflow.MlflowClient(own_store())
     client.set_tag(runs(experiment)[-1].info.run_id, "commit", row["commit"])
 
 
@@ -95,7 +95,7 @@ def test_a_training_from_elsewhere_gets_a_run_of_its_own_once(
     assert made.inputs.dataset_inputs[0].dataset.name == "digits"
     parent = next(run for run in runs(name) if run.data.tags["role"] == Role.PIPELINE)
     assert made.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    losses = mlflow.MlflowClient(STORE).get_metric_history(made.info.run_id, "train_loss")
+    losses = mlflow.MlflowClient(own_store()).get_metric_history(made.info.run_id, "train_loss")
     assert [(metric.step, metric.value) for metric in losses] == [(1, 1.0), (2, 0.5)]
 
 
@@ -111,7 +111,7 @@ def test_the_note_and_the_report_are_the_parents(tmp_path: Path, monkeypatch: An
     noted = {run.data.tags["role"]: run for run in runs("noted")}
     assert noted[Role.PIPELINE].data.tags[NOTE_TAG] == "### found"
     assert NOTE_TAG not in noted[Role.STAGE].data.tags
-    client = mlflow.MlflowClient(STORE)
+    client = mlflow.MlflowClient(own_store())
     files = [item.path for item in client.list_artifacts(noted[Role.PIPELINE].info.run_id)]
     assert files == ["report.html"]
     (alone,) = runs("alone")
@@ -126,7 +126,7 @@ def test_the_line_of_the_documentation_answers(monkeypatch: Any) -> None:
         train(experiment, row)
         with open_run(config(experiment), "speedup", None, {}) as tracker:
             tracker.run_of(names.distributed_run(row)).log_metrics({"acceleration": acceleration})
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", STORE)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", own_store())
     for page in ("docs/howto.md", "docs/mlflow.md"):
         blocks = LINE.findall((ROOT / page).read_text(encoding="utf-8"))
         (code,) = [block for block in blocks if "search_runs" in block]
@@ -142,7 +142,7 @@ def test_the_experiment_opens_on_training_and_keeps_what_a_user_changed() -> Non
     for _ in range(2):
         with open_run(config("kind"), "train", None, {}):
             pass
-        client = mlflow.MlflowClient(STORE)
+        client = mlflow.MlflowClient(own_store())
         experiment = client.get_experiment_by_name("kind")
         assert experiment.tags[KIND_TAG] == KIND
         assert all(

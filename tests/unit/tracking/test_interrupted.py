@@ -21,7 +21,7 @@ from pipelines.tracking import Role, open_run
 from pipelines.tracking.interrupted import OWNER_TAG
 from pipelines.tracking.owner import Owner, checkout
 from tests.imports import ROOT
-from tests.unit.tracking.stores import STORE, config, mlflow, runs
+from tests.unit.tracking.stores import config, mlflow, own_store, runs
 
 EPOCHS = 30
 
@@ -71,7 +71,7 @@ def begun(experiment: str, owner: Owner | None, stage: str = "train", item: str 
     """Make a run as a stage does that then dies; `owner` stands for its process. Return its id."""
     with open_run(config(experiment), stage, item, {"seed": seed}, role=Role.MODEL) as tracker:
         tracker.log_history([{"epoch": 1, "seconds": 3.0, "loss": 1.0}])
-    client = mlflow.MlflowClient(STORE)
+    client = mlflow.MlflowClient(own_store())
     run_id = str(runs(experiment)[-1].info.run_id)
     client.set_tag(run_id, OWNER_TAG, str(owner))
     client.update_run(run_id, status="RUNNING")
@@ -100,7 +100,7 @@ def test_any_stage_closes_the_runs_of_dead_processes_and_no_others() -> None:
         "RUNNING",
         "RUNNING",
     ]
-    run = mlflow.MlflowClient(STORE).get_run(lost)
+    run = mlflow.MlflowClient(own_store()).get_run(lost)
     assert run.info.end_time == run.info.start_time + 3000
 
 
@@ -113,7 +113,7 @@ def test_a_stage_that_resumes_goes_on_with_its_run() -> None:
     (run,) = runs("resume")
     assert (run.info.run_id, run.info.status) == (lost, "FINISHED")
     assert Owner.parse(run.data.tags[OWNER_TAG]) == Owner.of(psutil.Process())
-    history = mlflow.MlflowClient(STORE).get_metric_history(lost, "loss")
+    history = mlflow.MlflowClient(own_store()).get_metric_history(lost, "loss")
     assert [(m.step, m.timestamp - run.info.start_time) for m in history] == [(1, 3000), (2, 6000)]
     # Finished is finished: what resumes now is another work.
     with open_run(config("resume"), "train", "m", {"seed": 1}, role=Role.MODEL, resumes=True):
@@ -136,15 +136,15 @@ def test_another_work_gets_a_run_of_its_own(
 ) -> None:
     alive = arguments.get("owner") == "alive"
     first = begun(name, Owner.of(psutil.Process()) if alive else dead())
-    store = f"sqlite:///{Path('mlflow.db').resolve()}"
+    uri = own_store()
     if "folder" in arguments:
         monkeypatch.chdir(tmp_path)
     item, seed, resumes = arguments.get("item", "m"), arguments.get("seed", 1), arguments["resumes"]
     with open_run(
-        config(name, store), "train", item, {"seed": seed}, role=Role.MODEL, resumes=resumes
+        config(name, uri), "train", item, {"seed": seed}, role=Role.MODEL, resumes=resumes
     ) as tracker:
         tracker.log_params({"a": 1})
-    found = {run.info.run_id: run.info.status for run in runs(name, store)}
+    found = {run.info.run_id: run.info.status for run in runs(name, uri)}
     assert found.pop(first) == ("RUNNING" if alive else "KILLED")
     assert list(found.values()) == ["FINISHED"]
 
@@ -166,7 +166,7 @@ class Project:
         params["prepare"] |= {"train_limit": 100, "test_limit": 20}
         params["densenet"] |= {"growth_rate": 2, "bottleneck_width": 1}
         params["recipe"] |= {"batch_size": 50, "epochs": EPOCHS}
-        params["tracking"] |= {"store": STORE, "log_models": False}
+        params["tracking"] |= {"store": "sqlite:///mlflow.db", "log_models": False}
         with (folder / "params.yaml").open("w", encoding="utf-8") as file:
             yaml.dump(params, file)
         config = load_section(PrepareConfig, "prepare", folder / "params.yaml")

@@ -23,7 +23,7 @@ from tests.imports import ROOT
 from tests.soak import Tried, times
 from tests.unit.tracking.logged import HISTORY, content, log_training
 from tests.unit.tracking.server import MlflowServer, closed_port
-from tests.unit.tracking.stores import config, mlflow
+from tests.unit.tracking.stores import config, mlflow, own_store
 
 CALLS = 14
 """How often `log_training` calls `between`."""
@@ -60,8 +60,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("GQBENCH_PIPELINE_RUN", "lost")
-        log_training(config("whole", "sqlite:///mlflow.db"), folder)
-        return content("sqlite:///mlflow.db", "whole")
+        log_training(config("whole"), folder)
+        return content(own_store(), "whole")
 
 
 def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:

@@ -21,7 +21,7 @@ from pipelines.tracking.store import prepare_environment, without_password
 from pipelines.tracking.vocabulary import Role, Subject
 from tests.unit.tracking.logged import Shift
 from tests.unit.tracking.server import closed_port
-from tests.unit.tracking.stores import config, runs
+from tests.unit.tracking.stores import config, own_store, runs
 
 prepare_environment()
 mlflow = importlib.import_module("mlflow")
@@ -62,7 +62,7 @@ def test_what_a_stage_logs_is_in_the_store(tmp_path: Path) -> None:
     }
     assert run.data.params.items() >= expected.items()
     assert run.data.metrics["accuracy"] == 0.5
-    client = mlflow.MlflowClient("sqlite:///mlflow.db")
+    client = mlflow.MlflowClient(own_store())
     loss = client.get_metric_history(run.info.run_id, "loss")
     assert [(metric.step, metric.value) for metric in loss] == [(1, 1), (2, 0.5), (3, 1 / 3)]
     assert [metric.timestamp - run.info.start_time for metric in loss] == [2000, 4000, 6000]
@@ -296,12 +296,10 @@ def test_a_logged_model_predicts_the_same_through_pyfunc(capfd: Any) -> None:
         tracker.log_model("shift", Shift().eval(), example, 2)
         tracker.log_metrics({"accuracy": 0.75})
     (run,) = runs("models")
-    mlflow.set_tracking_uri("sqlite:///mlflow.db")
-    (version,) = mlflow.MlflowClient("sqlite:///mlflow.db").search_model_versions("name = 'gqbench-shift'")
-    assert version.run_id == run.info.run_id
-    stored = mlflow.MlflowClient("sqlite:///mlflow.db").get_logged_model(
-        run.outputs.model_outputs[0].model_id
-    )
+    mlflow.set_tracking_uri(own_store())
+    (version,) = mlflow.MlflowClient(own_store()).search_model_versions(f"run_id = '{run.info.run_id}'")
+    assert version.name == "gqbench-shift"
+    stored = mlflow.MlflowClient(own_store()).get_logged_model(run.outputs.model_outputs[0].model_id)
     assert (stored.name, stored.experiment_id) == ("shift", run.info.experiment_id)
     assert {metric.key: metric.value for metric in stored.metrics} == {
         "loss": 0.25,
