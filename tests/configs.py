@@ -37,6 +37,9 @@ RECIPE = RecipeConfig(
 # Of the strategy `auto`: a step a trial. Which bytes its choice sends is as with more, which choice is fastest is not.
 SHORT_TRIALS = {"measured_steps": 1, "trial_rounds": 1, "trial_steps": 1, "trial_seconds": 0}
 
+# The environment of launches that compile no kernels, which takes 4 s of a core a process and changes no bit.
+UNCOMPILED = {"TORCH_COMPILE_DISABLE": "1"}
+
 
 def make_recipe(**changes: Any) -> RecipeConfig:
     """Return a recipe of four epochs on the CPU, without augmentation."""

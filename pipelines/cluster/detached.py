@@ -12,12 +12,14 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
+
 from pipelines.cluster.cluster import Cluster, boot, inner_pid
 from pipelines.cluster.protocol import DETACH, DETACHED_FLAG, STATE, SUPERVISOR
 from pipelines.cluster.spec import ClusterSpec
 from pipelines.errors import UserError
 
-END_SECONDS = 10.0
+END_SECONDS = 60.0
 
 
 def start_detached(spec: ClusterSpec) -> Cluster:
@@ -47,9 +49,16 @@ def stop_detached() -> int:
             os.kill(pid, signal.SIGKILL)
     # The kernel ends all processes of a namespace before its first one is gone.
     deadline = time.monotonic() + END_SECONDS
-    while _supervisors() and time.monotonic() < deadline:
+    while any(_runs(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.01)
     return len(pids)
+
+
+def _runs(pid: int) -> bool:
+    """Tell whether the process is there and is no zombie; while it ends, its command line is gone already."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    return False
 
 
 def _supervisors() -> list[int]:

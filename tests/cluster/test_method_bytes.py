@@ -10,6 +10,7 @@ from pipelines.cluster import EmulatedCluster
 from pipelines.config import load_section
 from pipelines.experiments.sweep import SweepConfig
 from pipelines.parallel.strategies import STRATEGIES, build_strategy
+from tests.configs import UNCOMPILED
 from tests.imports import ROOT
 
 PARAMS = ROOT / "params.yaml"
@@ -26,8 +27,8 @@ def counted_and_reported(
 
     The largest of all workers. Negotiation, every 20 ms, costs bytes by the time that a busy machine takes for a step.
     """
-    # Kernels are not compiled, which takes most of the time and changes no byte; a negotiation every 20 ms is little.
-    settings = {"OMP_NUM_THREADS": "1", "TORCH_COMPILE_DISABLE": "1", "HOROVOD_CYCLE_TIME": "20"}
+    # A negotiation every 20 ms is little.
+    settings = {"OMP_NUM_THREADS": "1", "HOROVOD_CYCLE_TIME": "20", **UNCOMPILED}
     nodes = workers // workers_per_node
     with EmulatedCluster(nodes=nodes, rate=None, slots_per_node=workers_per_node) as cluster:
         worker = [sys.executable, "-m", "tests.cluster.run_methods", *methods]

@@ -12,6 +12,7 @@ from horovod.runner.common.util.hosts import get_host_assignments, parse_hosts
 from horovod.runner.gloo_run import create_slot_env_vars
 
 from deploy.gloo_ranks import place_variables, rank_of
+from tests.configs import UNCOMPILED
 from tests.parallel.gq.test_examples import check_example, tiny_cifar
 from tests.parallel.launch import ROOT, stop
 
@@ -35,8 +36,7 @@ hvd.shutdown()
 
 def run(command: list[str]) -> tuple[int, str]:
     """Run a command in the checkout with one thread a rank; end it with its ranks where the test ends early."""
-    # Kernels stay uncompiled: compiling them takes longer than these few steps.
-    settings = {"OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1"}
+    settings = {"OMP_NUM_THREADS": "1", **UNCOMPILED}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     process = subprocess.Popen(
         command,

@@ -25,7 +25,7 @@ STAGES = [
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    workspace = Workspace(tmp_path_factory.mktemp("checkout"))
+    workspace = Workspace(tmp_path_factory.mktemp("checkout"), compiles=True)
     workspace.set_params(
         prepare__train_limit=300,
         prepare__test_limit=100,

@@ -10,14 +10,19 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from tests.configs import UNCOMPILED
 from tests.imports import ROOT
 
 
 class Workspace:
-    """A copy of the project's files under git and DVC, with parameters of its own."""
+    """A copy of the project's files under git and DVC, with parameters of its own.
 
-    def __init__(self, folder: Path) -> None:
+    Its commands compile no kernels, unless told to.
+    """
+
+    def __init__(self, folder: Path, *, compiles: bool = False) -> None:
         self.folder = folder
+        self._settings = {} if compiles else UNCOMPILED
         folder.mkdir(parents=True, exist_ok=True)
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -37,7 +42,7 @@ class Workspace:
     @property
     def environment(self) -> dict[str, str]:
         """The environment of the commands: this interpreter's programs first, a small thread count."""
-        environment = dict(os.environ)
+        environment = os.environ | self._settings
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         for key in ("MLFLOW_TRACKING_URI", "GQBENCH_PIPELINE_RUN", "GQBENCH_DATA_ROOT", "PYTHONPATH"):
             environment.pop(key, None)

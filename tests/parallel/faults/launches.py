@@ -21,6 +21,7 @@ from pipelines.data import PrepareConfig
 from pipelines.data.preparation import prepare
 from pipelines.parallel.run import checkpoint
 from pipelines.results import read_json
+from tests.configs import UNCOMPILED
 from tests.imports import ROOT
 from tests.parallel.faults.run_job import METHOD
 
@@ -55,7 +56,7 @@ class Launch:
         self.folder = params.parent
         self._known: set[psutil.Process] = set()
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        variables = {**os.environ, **environment, "PYTHONPATH": path}
+        variables = {**os.environ, **UNCOMPILED, **environment, "PYTHONPATH": path}
         variables.pop("MLFLOW_TRACKING_URI", None)
         self.log = self.folder / f"launch{next(_numbers)}.log"
         with self.log.open("w") as log:

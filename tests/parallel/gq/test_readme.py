@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.configs import UNCOMPILED
 from tests.imports import ROOT
 
 BEFORE = """
@@ -62,8 +63,7 @@ def test_both_sides_of_every_diff_run(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", RUN_EACH, *programs],
         cwd=ROOT,
-        env=os.environ
-        | {"TORCHDYNAMO_DISABLE": "1"},  # kernels uncompiled, as compiling would take longest of all
+        env=os.environ | UNCOMPILED,
         capture_output=True,
         text=True,
         check=False,

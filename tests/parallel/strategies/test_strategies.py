@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines.parallel.strategies import STRATEGIES
+from tests.configs import UNCOMPILED
 from tests.imports import ROOT
 from tests.parallel.launch import TWO_HOSTS, horovodrun
 from tests.parallel.strategies.common import NUM_STEPS, SNAPSHOT_STEP, build, make_model, methods
@@ -20,11 +21,10 @@ LAST = 8
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path: Path = tmp_path_factory.mktemp("strategies") / "results.json"
-    # The kernels' compilation is tested with the plugin; here it would take minutes.
     script = ROOT / "tests/parallel/strategies/run_strategies.py"
     # A host each, so that what goes between hosts goes between these ranks.
     hosts = TWO_HOSTS.format(WORKERS // 2)
-    horovodrun(script, str(path), np=WORKERS, hosts=hosts, env={"TORCHDYNAMO_DISABLE": "1"})
+    horovodrun(script, str(path), np=WORKERS, hosts=hosts, env=UNCOMPILED)
     loaded: dict[str, Any] = json.loads(path.read_text())
     return loaded
 

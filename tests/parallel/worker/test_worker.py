@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from tests.configs import UNCOMPILED
 from tests.imports import ROOT
 from tests.parallel.launch import horovodrun
 
@@ -16,4 +17,4 @@ def test_worker_on_two_ranks(tmp_path: Path) -> None:
     params["distributed"] |= {"epochs": 2, "batch_size": 16, "warmup_steps": 1, "local_steps": 1}
     with (tmp_path / "params.yaml").open("w") as file:
         yaml.dump(params, file)
-    horovodrun(ROOT / "tests/parallel/worker/run_worker.py", str(tmp_path / "params.yaml"))
+    horovodrun(ROOT / "tests/parallel/worker/run_worker.py", str(tmp_path / "params.yaml"), env=UNCOMPILED)
