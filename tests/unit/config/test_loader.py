@@ -96,6 +96,15 @@ def test_a_mistake_is_one_line_with_file_key_and_value(
     assert "\n" not in message
 
 
+def test_every_reading_is_that_of_the_file_as_it_is_now(tmp_path: Path) -> None:
+    """Neither what a reader does with its mapping nor what the file was before is seen by the next one."""
+    path = write(tmp_path, GOOD)
+    load_yaml(path)["section"]["sizes"].append(3)
+    assert load_yaml(path)["section"]["sizes"] == [1, 2]
+    write(tmp_path, GOOD.replace("epochs: 3", "epochs: 4"))
+    assert load_yaml(path)["section"]["epochs"] == 4
+
+
 def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.yaml: cannot be read .*checkout"):
         load_yaml(tmp_path / "nowhere.yaml")
