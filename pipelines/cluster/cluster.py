@@ -7,10 +7,13 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import psutil
 
 from pipelines.cluster import requirements
 from pipelines.cluster.counters import InterfaceBytes, read_interface_bytes
@@ -22,6 +25,8 @@ from pipelines.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 GRACE_SECONDS = 10.0
+SESSION_SECONDS = 60.0
+"""How long a run that has failed waits for sessions of sshd to start their commands, or to end."""
 
 
 class Cluster:
@@ -123,13 +128,40 @@ class Cluster:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=GRACE_SECONDS)
         if process.returncode != 0:
-            # horovodrun that is interrupted ends its ssh, not what that started on other nodes.
-            for pid in self._marked(mark):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            self._end_marked(mark)
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+    def _end_marked(self, mark: str) -> None:
+        """Kill the processes of the run that has this mark, and those that an sshd is about to start for it.
+
+        horovodrun that is interrupted ends its ssh, not what that started on other nodes. Sessions of other runs that
+        begin meanwhile are waited for, too.
+        """
+        deadline = time.monotonic() + SESSION_SECONDS
+        while time.monotonic() < deadline:
+            starting = self._sessions_without_command()
+            marked = self._marked(mark)
+            for pid in marked:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if not marked and not starting:
+                return
+            time.sleep(0.02)
+
+    def _sessions_without_command(self) -> list[int]:
+        """Return the sshd sessions under which no command runs: each has still to start one, or ends."""
+        servers, parents = {}, {}
+        for process in psutil.Process(self.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                parents[process.pid] = process.ppid()
+                servers[process.pid] = process.name().startswith("sshd")
+        busy = set(parents.values())
+        # What an sshd has forked is a session; the first one of a node listens.
+        return [
+            pid for pid, parent in parents.items() if servers[pid] and servers.get(parent) and pid not in busy
+        ]
 
     def _marked(self, mark: str) -> list[int]:
         """Return the processes of the run that has this mark, on all nodes, as numbered out here."""

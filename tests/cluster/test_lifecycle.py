@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from pipelines.cluster import EmulatedCluster
 from pipelines.cluster.cluster import namespace_members
+from pipelines.cluster.ssh import RUN_VARIABLE
 from pipelines.errors import UserError
 from tests.cluster.traces import alive, host_state, supervisors, wait_until
 
@@ -95,6 +97,41 @@ def test_a_command_that_fails_leaves_no_process_on_another_node() -> None:
         result = cluster.run(["sh", "-c", "ssh node1 sleep 1000 > /dev/null 2>&1 & sleep 0.5; exit 3"])
         assert result.returncode == 3
         assert wait_until(lambda: len(namespace_members(cluster.pid)) == 3)
+
+
+def test_a_session_without_a_command_is_seen() -> None:
+    with EmulatedCluster() as cluster:
+        with cluster.started(["ssh", "node1", "echo there; read line"]) as command:
+            assert command.stdout is not None
+            assert command.stdout.readline() == "there\n"
+            assert cluster._sessions_without_command() == []
+            with cluster.started(["ssh", "-N", "node1"]) as session:
+                assert wait_until(lambda: len(cluster._sessions_without_command()) == 1)
+                os.killpg(session.pid, signal.SIGTERM)
+            os.killpg(command.pid, signal.SIGTERM)
+        assert cluster._sessions_without_command() == []
+
+
+def test_what_a_session_starts_after_the_failure_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = "mark"
+    monkeypatch.setattr(secrets, "token_hex", lambda _: mark)
+    late = ["sh", "-c", f"sleep 0.3; exec env {RUN_VARIABLE}={mark} sleep 1000"]
+    with EmulatedCluster() as cluster:
+        started: list[subprocess.Popen[bytes]] = []
+
+        def starting() -> list[int]:
+            """As of a session that starts `late`."""
+            if not started:
+                started.append(subprocess.Popen(cluster.enter_command(late, node=1)))
+            return (
+                []
+                if cluster._marked(mark)
+                else [process.pid for process in started if process.poll() is None]
+            )
+
+        monkeypatch.setattr(cluster, "_sessions_without_command", starting)
+        assert cluster.run(["false"]).returncode == 1
+        assert [process.wait() for process in started] == [-signal.SIGKILL]
 
 
 def test_a_command_that_fails_leaves_other_runs_alone() -> None:
