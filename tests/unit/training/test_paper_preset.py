@@ -16,6 +16,7 @@ from tests.unit.training.conftest import RecordingTracker
 PUBLISHED_PARAMETERS = 769_162  # of DenseNet-BC, L = 100, k = 12; the paper rounds it to 0.8 M
 EPOCHS = 4
 """One step each; the milestones, shares of the epochs, fall behind the second and the third."""
+BATCH = 16
 
 
 def noise(num_images: int, seed: int) -> Split:
@@ -27,7 +28,9 @@ def noise(num_images: int, seed: int) -> Split:
 
 def test_the_paper_preset_trains_and_lowers_its_rate(tmp_path: Path) -> None:
     preset = composed("scale=paper")
-    recipe = dataclasses.replace(from_mapping(RecipeConfig, preset["recipe"], "recipe"), epochs=EPOCHS)
+    paper = from_mapping(RecipeConfig, preset["recipe"], "recipe")
+    assert (paper.epochs, paper.batch_size) == (300, 64)
+    recipe = dataclasses.replace(paper, epochs=EPOCHS, batch_size=BATCH)
     densenet = from_mapping(DenseNetConfig, preset["densenet"], "densenet")
     model = build_model(
         "densenet100", num_channels=3, num_classes=10, image_size=32, densenet=densenet, seed=recipe.seed
@@ -39,7 +42,7 @@ def test_the_paper_preset_trains_and_lowers_its_rate(tmp_path: Path) -> None:
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
         checksum="0123",
-        train=noise(recipe.batch_size, 0),
+        train=noise(BATCH, 0),
         validation=noise(20, 1),
         test=noise(20, 2),
     )
