@@ -152,8 +152,12 @@ class Cluster:
 
     def _sessions_without_command(self) -> list[int]:
         """Return the sshd sessions under which no command runs: each has still to start one, or ends."""
+        try:
+            inside = psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:  # the cluster is down
+            return []
         servers, parents = {}, {}
-        for process in psutil.Process(self.pid).children(recursive=True):
+        for process in inside:
             with contextlib.suppress(psutil.NoSuchProcess):
                 parents[process.pid] = process.ppid()
                 servers[process.pid] = process.name().startswith("sshd")

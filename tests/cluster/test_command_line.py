@@ -51,6 +51,15 @@ def test_up_run_status_down() -> None:
 
 
 @pytest.mark.usefixtures("nothing_up")
+def test_a_cluster_that_ends_under_a_command_ends_it() -> None:
+    assert stage("up").returncode == 0
+    cluster = find_detached()
+    ended = stage("run", "--", "sh", "-c", f"kill -KILL {' '.join(map(str, cluster.node_pids))}; sleep 1000")
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.usefixtures("nothing_up")
 def test_clusters_of_two_checkouts_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
