@@ -137,7 +137,7 @@ class Cluster:
         """Kill the processes of the run that has this mark, and those that an sshd is about to start for it.
 
         horovodrun that is interrupted ends its ssh, not what that started on other nodes. Sessions of other runs that
-        begin meanwhile are waited for, too.
+        have no command yet, or never get one (`ssh -N`), are waited for, too, at most `SESSION_SECONDS`.
         """
         deadline = time.monotonic() + SESSION_SECONDS
         while time.monotonic() < deadline:

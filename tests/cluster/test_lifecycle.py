@@ -123,11 +123,9 @@ def test_what_a_session_starts_after_the_failure_is_ended_too(monkeypatch: pytes
             """As of a session that starts `late`."""
             if not started:
                 started.append(subprocess.Popen(cluster.enter_command(late, node=1)))
-            return (
-                []
-                if cluster._marked(mark)
-                else [process.pid for process in started if process.poll() is None]
-            )
+            if cluster._marked(mark):
+                return []
+            return [process.pid for process in started if process.poll() is None]
 
         monkeypatch.setattr(cluster, "_sessions_without_command", starting)
         assert cluster.run(["false"]).returncode == 1
