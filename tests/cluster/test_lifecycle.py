@@ -104,12 +104,13 @@ def test_a_session_without_a_command_is_seen() -> None:
         with cluster.started(["ssh", "node1", "echo there; read line"]) as command:
             assert command.stdout is not None
             assert command.stdout.readline() == "there\n"
-            assert cluster._sessions_without_command() == []
+            # The process by which sshd has let this session in may take a moment to end.
+            assert wait_until(lambda: cluster._sessions_without_command() == [])
             with cluster.started(["ssh", "-N", "node1"]) as session:
                 assert wait_until(lambda: len(cluster._sessions_without_command()) == 1)
                 os.killpg(session.pid, signal.SIGTERM)
             os.killpg(command.pid, signal.SIGTERM)
-        assert cluster._sessions_without_command() == []
+        assert wait_until(lambda: cluster._sessions_without_command() == [])
 
 
 def test_what_a_session_starts_after_the_failure_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
