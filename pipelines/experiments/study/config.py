@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pipelines.config import different, number, require, whole
-from pipelines.config.validate import MOST_EPOCHS, MOST_SEED
+from pipelines.config.validate import MOST_EPOCHS, MOST_IMAGES, MOST_SEED
 from pipelines.data.config import AugmentConfig, check_limits
 from pipelines.data.corruptions import CORRUPTIONS
 from pipelines.errors import UserError
@@ -38,6 +38,8 @@ class StudyDataConfig:
     """Seeds of the comparison and of the ablation; the first is that of the tuning and the curves."""
     corruptions: tuple[str, ...]
     """Changes of the test images that every compared model is tested on, too (`pipelines/data/corruptions.py`)."""
+    corruption_limit: int | None
+    """Test images, the first ones, that are changed so; null: all."""
     curve_models: tuple[str, ...]
     """Models whose curves are kept at every rate of `curve_rates`."""
     curve_rates: tuple[float, ...]
@@ -51,6 +53,7 @@ class StudyDataConfig:
         check_limits(self)
         whole(self, "epochs", most=MOST_EPOCHS)
         whole(self, "tuning_epochs", most=self.epochs, null=True)
+        whole(self, "corruption_limit", most=MOST_IMAGES, null=True)
         number(self, "learning_rates", "curve_rates", above=0.0, most=MOST_RATE)
         different(self, "learning_rates", "seeds", least=1)
         different(self, "curve_rates", "models", "curve_models", "corruptions")

@@ -23,8 +23,8 @@ STAGES: dict[str, Any] = {
 }
 
 CURVES = [f"convergence.{key}" for key in ("epochs", "global_batch_size", "model", "methods", "workers")]
-OTHERS = ["prepare.*", "study.DATA.*_limit", "study.DATA.image_size", "study.DATA.source"]
-CORRUPTIONS = "study.DATA.corruptions"
+OTHERS = ["prepare.*", "study.DATA.t*_limit", "study.DATA.image_size", "study.DATA.source"]
+CORRUPTIONS = "study.DATA.corruption*"
 TUNING = ["study.DATA.learning_rates", "study.DATA.tuning_epochs"]
 RELATED = {data: [other for other in ALL_SETS if other != data] for data in DATA_SETS}
 UNUSED: dict[str, list[str]] = {

@@ -136,10 +136,11 @@ def pairs_section(found: DataResults, _: Pictures) -> Section:
 
 def robustness_section(found: DataResults, pictures: Pictures) -> Section:
     """Show what shifted test images do to every model of a data set."""
+    tested = {f"{row['num_test']:,}" for row in found.corruption}
     notes = [
         "Test images with noise, blur, less contrast or JPEG compression at five severities (Hendrycks and Dietterich "
-        "2019); training images are as they were. Error of a corruption: mean over severities and seeds. Relative: "
-        f"mean over the corruptions of the error over that of {REFERENCE}.",
+        f"2019), {_listed(tested)} of them; training images are as they were. Error of a corruption: mean over "
+        f"severities and seeds. Relative: mean over the corruptions of the error over that of {REFERENCE}.",
     ]
     rows = robustness_rows(found.corruption)
     figures = pictures(f"{found.data}_robustness.svg", f"{found.data}: test accuracy by severity.")

@@ -1,11 +1,12 @@
 """The comparison: tune a model's rate on the validation part, repeat it over seeds, then test each run once."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from pipelines.data import PreparedData, load_prepared
+from pipelines.data import PreparedData, Split, load_prepared
 from pipelines.errors import UserError
 from pipelines.evaluation.evaluate import Evaluated, evaluate_run, resolve_device
 from pipelines.evaluation.robustness import corrupted_accuracies
@@ -136,19 +137,22 @@ def _comparison_row(trained: Trained, evaluated: Evaluated | None) -> Row:
 
 
 def _corruption_rows(job: StudyJob, trained: Trained, data: PreparedData) -> list[Row]:
-    """Test the run's best checkpoint on shifted images; a run that diverged has no rows."""
+    """Test the run's best checkpoint on shifted images, at most `corruption_limit`; a run that diverged has no rows."""
     if trained.summary["diverged"] or not job.config.corruptions:
         return []
+    shifted = slice(job.config.corruption_limit)
+    part = dataclasses.replace(data, test=Split(data.test.images[shifted], data.test.labels[shifted]))
     device = resolve_device(job.evaluate.device)
     accuracies = corrupted_accuracies(
         rebuild_model(load_checkpoint(trained.folder / BEST)).to(device),
-        data,
+        part,
         job.config.corruptions,
         batch_size=job.evaluate.batch_size,
         device=device,
         seed=job.evaluate.seed,
     )
-    return [{**common_fields(trained, "corruption"), **row} for row in accuracies]
+    tested = {"num_test": len(part.test)}
+    return [{**common_fields(trained, "corruption"), **tested, **row} for row in accuracies]
 
 
 def write_probabilities(job: StudyJob, name: str, data: PreparedData, evaluated: Sequence[Evaluated]) -> None:

@@ -86,6 +86,7 @@ def corruption_rows(model: str, seed: int, accuracy: float) -> list[Row]:
             **common("corruption", model, seed),
             "corruption": name,
             "severity": severity,
+            "num_test": 2000,
             "test_accuracy": accuracy - severity * loss,
         }
         for name, loss in CORRUPTIONS.items()

@@ -42,6 +42,7 @@ CONFIG = StudyDataConfig(
     tuning_epochs=None,
     seeds=(1, 2),
     corruptions=("contrast",),
+    corruption_limit=30,
     curve_models=(MODEL,),
     curve_rates=(0.05, DIVERGING),
     ablated_model=MODEL,
@@ -133,7 +134,9 @@ def test_every_seed_is_tested_on_shifted_images(compared: list[Row]) -> None:
     assert [(row["seed"], row["corruption"], row["severity"]) for row in rows] == [
         (seed, "contrast", severity) for seed in (1, 2) for severity in SEVERITIES
     ]
-    assert all(set(row) >= COMMON and 0 <= row["test_accuracy"] <= 1 for row in rows)
+    assert all(set(row) >= COMMON and row["num_test"] == CONFIG.corruption_limit for row in rows)
+    correct = [row["test_accuracy"] * row["num_test"] for row in rows]
+    assert correct == pytest.approx([round(number) for number in correct])
 
 
 def test_the_probabilities_are_those_of_the_rows(compared: list[Row], job: StudyJob) -> None:
