@@ -72,6 +72,7 @@ UNUSED: dict[str, list[str]] = {
         CORRUPTIONS,
     ],
     "study:ablate": [*OTHERS, "study.DATA.models", "study.DATA.curve_*", *TUNING, CORRUPTIONS],
+    "study:time": ["prepare.*", "evaluate.*", "study.*"],  # no other value of the section changes a step
     # The further systems: a data set's own limits shape what is prepared, the rest how it is trained.
     "related:prepare": [
         *(

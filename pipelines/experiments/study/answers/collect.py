@@ -10,6 +10,7 @@ from pipelines.errors import UserError
 from pipelines.evaluation.scores import Scores
 from pipelines.experiments.study.answers.claims import Claim, answer_claims
 from pipelines.experiments.study.answers.pairs import pair_rows
+from pipelines.experiments.study.answers.tables import ablation_rows, comparison_rows
 from pipelines.experiments.study.config import StudyDataConfig
 from pipelines.results import Row, read_json
 
@@ -24,12 +25,22 @@ class DataResults:
     tuning: list[Row] = field(default_factory=list)
     comparison: list[Row] = field(default_factory=list)
     corruption: list[Row] = field(default_factory=list)
+    steps: list[Row] = field(default_factory=list)
+    """The time of a training step, by model."""
     curves: list[Row] = field(default_factory=list)
     ablation: list[Row] = field(default_factory=list)
     scores: dict[str, dict[int, Scores]] = field(default_factory=dict)
     """Of the test part, by model and seed."""
     not_run: list[str] = field(default_factory=list)
     """What the parameters name and no file has."""
+
+    def comparison_summary(self) -> list[Row]:
+        """Summarise the comparison over its seeds; see `comparison_rows`."""
+        return comparison_rows(self.comparison, self.steps)
+
+    def ablation_summary(self) -> list[Row]:
+        """Summarise the ablation over its seeds; see `ablation_rows`."""
+        return ablation_rows(self.ablation, self.steps)
 
     def answer_claims(self) -> list[Claim]:
         """Answer the study's claims on this data set; none where one model alone is trained, which answers none."""
@@ -51,6 +62,8 @@ def read_data(data: str, config: StudyDataConfig, folder: Path) -> DataResults:
             getattr(found, row["experiment"]).append(row)
         if rows:
             found.scores[model] = read_scores(folder / f"probabilities-{data}-{model}.npz")
+    if config.models:
+        found.steps.extend(_read(folder / f"steps-{data}.json", "time of a training step", found))
     for model in config.curve_models:
         found.curves.extend(_read(folder / f"curves-{data}-{model}.json", f"curves of {model}", found))
     if config.ablated_model is not None:

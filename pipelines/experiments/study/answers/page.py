@@ -18,10 +18,7 @@ from pipelines.experiments.study.answers.tables import (
     COMPARISON,
     DROPS,
     TUNING,
-    ablation_rows,
     claim_rows,
-    commonest_threads,
-    comparison_rows,
     rate,
     shown_ablation,
     shown_comparison,
@@ -91,7 +88,7 @@ def sections_of(found: Sequence[DataResults], paper_run: Row | None, pictures: P
 
 def comparison_section(found: DataResults, _: Pictures) -> Section:
     """Show every model of a data set over its seeds."""
-    summary = comparison_rows(found.comparison)
+    summary = found.comparison_summary()
     sources = [
         f"{row['model']}: {row['published_source']}" for row in summary if row["published_source"] is not None
     ]
@@ -100,10 +97,12 @@ def comparison_section(found: DataResults, _: Pictures) -> Section:
         "mean over seeds, in brackets the outermost bounds of the seeds' bootstrap intervals. NLL: mean negative "
         "log-likelihood in nats."
     ]
-    trained = [row for row in found.comparison if row["test_accuracy"] is not None]
-    if len({row["threads"] for row in trained}) > 1:
-        threads = _threads({str(commonest_threads(trained))})
-        notes.append(f"Training: mean time of the runs with {threads}, the commonest number, alone.")
+    if found.steps:
+        first = found.steps[0]
+        notes.append(
+            "Training: the time of a run's steps, each taken as the median of steps that the models made in turns "
+            f"(commit {first['commit']}, {first['device']}), without evaluation."
+        )
     if sources:
         notes.append(
             "Published errors are on CIFAR-10, for orientation only: longer training on the whole set. Sources: "
@@ -136,11 +135,10 @@ def pairs_section(found: DataResults, _: Pictures) -> Section:
 
 def robustness_section(found: DataResults, pictures: Pictures) -> Section:
     """Show what shifted test images do to every model of a data set."""
-    tested = {f"{row['num_test']:,}" for row in found.corruption}
     notes = [
         "Test images with noise, blur, less contrast or JPEG compression at five severities (Hendrycks and Dietterich "
-        f"2019), {_listed(tested)} of them; training images are as they were. Error of a corruption: mean over "
-        f"severities and seeds. Relative: mean over the corruptions of the error over that of {REFERENCE}.",
+        "2019); training images are as they were. Error of a corruption: mean over severities and seeds. Relative: "
+        f"mean over the corruptions of the error over that of {REFERENCE}.",
     ]
     rows = robustness_rows(found.corruption)
     figures = pictures(f"{found.data}_robustness.svg", f"{found.data}: test accuracy by severity.")
@@ -202,7 +200,7 @@ def ablation_section(found: DataResults, _: Pictures) -> Section:
         f"{models} with one thing changed at a time, at the recipe's rate. Training steps were timed in rounds that "
         "take every variant in turn; peak memory is that of one training step in a process of its own."
     ]
-    rows = shown_ablation(ablation_rows(found.ablation))
+    rows = shown_ablation(found.ablation_summary())
     return _section("ablation", "Ablation", found.data, found.ablation, notes, rows, ABLATION)
 
 

@@ -26,4 +26,5 @@ def shown_paper_run(row: Row | None) -> Row:
     """Return the run as a row of the table `COMPARISON`."""
     if row is None:
         return {"model": f"{MODEL}: not run"}
-    return shown_comparison(comparison_rows([{"learning_rate": None, **row}]))[0]
+    summary = comparison_rows([{"learning_rate": None, **row}], [])[0]
+    return shown_comparison([summary | {"train_seconds": row["train_seconds"]}])[0]

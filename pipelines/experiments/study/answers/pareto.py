@@ -16,7 +16,7 @@ COSTS = {
     "num_parameters": "parameters",
     "num_multiply_adds": "multiply-adds, one image",
     "peak_memory_bytes": "memory of a training step, bytes",
-    "train_seconds_mean": "training, seconds",
+    "train_seconds": "training, seconds",
 }
 COLUMNS = 2
 

@@ -10,7 +10,7 @@ from pipelines.experiments.study.answers.page import write_page
 from pipelines.experiments.study.answers.paper import read_paper_run
 from pipelines.experiments.study.answers.pareto import draw_pareto, points_of
 from pipelines.experiments.study.answers.robustness import robustness_rows
-from pipelines.experiments.study.answers.tables import ablation_rows, claim_rows, comparison_rows
+from pipelines.experiments.study.answers.tables import claim_rows
 from pipelines.experiments.study.config import StudyConfig
 from pipelines.results import Row, write_json
 
@@ -34,10 +34,11 @@ def summarise(config: StudyConfig, milestones: Sequence[float], results: Path) -
 
 def collected_rows(found: DataResults) -> list[Row]:
     """Return all rows of a data set, with its summaries over seeds and the answers, told apart by `experiment`."""
-    rows = [*found.tuning, *found.comparison, *found.corruption, *found.curves, *found.ablation]
-    rows += [{"experiment": "comparison_summary", **row} for row in comparison_rows(found.comparison)]
+    rows = [*found.tuning, *found.comparison, *found.corruption]
+    rows += [*found.steps, *found.curves, *found.ablation]
+    rows += [{"experiment": "comparison_summary", **row} for row in found.comparison_summary()]
     rows += [{"experiment": "corruption_summary", **row} for row in robustness_rows(found.corruption)]
-    rows += [{"experiment": "ablation_summary", **row} for row in ablation_rows(found.ablation)]
+    rows += [{"experiment": "ablation_summary", **row} for row in found.ablation_summary()]
     rows += [{"experiment": "pair", **row} for row in found.compare_pairs()]
     return rows + claim_rows(found.data, found.answer_claims())
 
@@ -50,6 +51,6 @@ def draw_figures(found: DataResults, milestones: Sequence[float], folder: Path) 
         draw_rates(found.curves, folder / f"{prefix}_rates.svg")
     if found.corruption:
         draw_robustness(found.corruption, folder / f"{prefix}_robustness.svg")
-    points = points_of(comparison_rows(found.comparison), ablation_rows(found.ablation))
+    points = points_of(found.comparison_summary(), found.ablation_summary())
     if points:
         draw_pareto(points, folder / f"{prefix}_pareto.svg")

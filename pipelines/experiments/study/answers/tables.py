@@ -1,8 +1,6 @@
 """Tables of the study: how rows over seeds become one line each."""
 
-from collections import Counter
 from collections.abc import Sequence
-from operator import itemgetter
 
 import numpy as np
 
@@ -46,7 +44,7 @@ COMPARISON = (
     Column("test_loss_mean", "NLL", decimal, min),
     Column("calibration_error_mean", "calibration error", decimal, min),
     Column("peak_memory_bytes", "memory of a step", mebibytes, min),
-    Column("train_seconds_mean", "training", seconds, min),
+    Column("train_seconds", "training", seconds, min),
     Column("published_error_percent", "published error", published_percent),
 )
 
@@ -89,14 +87,13 @@ OF_VARIANT = (
 )
 
 
-def comparison_rows(rows: Sequence[Row]) -> list[Row]:
+def comparison_rows(rows: Sequence[Row], steps: Sequence[Row]) -> list[Row]:
     """Return a row a model from a row a seed: statistics over the seeds that did not diverge.
 
-    A model that diverged with every seed has no statistics; num_diverged counts such seeds. The time of training
-    is over the rows of `commonest_threads`, as it depends on the number of threads; None where a model has none.
+    A model that diverged with every seed has no statistics; num_diverged counts such seeds. train_seconds is what the
+    steps of a run take by the times of `steps`, the rows of `time_models`; None where these lack the model.
     """
     trained = [row for row in rows if row["test_accuracy"] is not None]
-    threads = commonest_threads(trained)
     statistics = {row["model"]: row for row in summarise_seeds(trained)}
     table = []
     for model in dict.fromkeys(row["model"] for row in rows):
@@ -111,24 +108,19 @@ def comparison_rows(rows: Sequence[Row]) -> list[Row]:
         for metric in ("auc_macro", "auc_micro") if mine else ():
             row[f"{metric}_low"] = min(one[f"{metric}_low"] for one in mine)
             row[f"{metric}_high"] = max(one[f"{metric}_high"] for one in mine)
-        if mine:
-            row |= _train_seconds([one for one in mine if one.get("threads") == threads])
+        row["train_seconds"] = _train_seconds(first, steps)
         row["peak_memory_bytes"] = first.get("peak_memory_bytes")  # rows of earlier versions have none
         table.append(row)
     return table
 
 
-def commonest_threads(rows: Sequence[Row]) -> int | None:
-    """Return the number of threads that most of the rows were trained with; None: the rows do not tell."""
-    return max(Counter(row.get("threads") for row in rows).items(), key=itemgetter(1), default=(None,))[0]
-
-
-def _train_seconds(rows: Sequence[Row]) -> Row:
-    values = [row["train_seconds"] for row in rows]
-    return {
-        "train_seconds_mean": float(np.mean(values)) if values else None,
-        "train_seconds_std": deviation(values),
-    }
+def _train_seconds(run: Row, steps: Sequence[Row]) -> float | None:
+    """Return the seconds of the steps of `run`; None where its model was not timed."""
+    for row in steps:
+        if row["model"] == run["model"]:
+            num_steps = run["epochs"] * run["num_train_images"] / row["batch_size"]
+            return float(num_steps * row["step_seconds_median"])
+    return None
 
 
 def shown_comparison(rows: Sequence[Row]) -> list[Row]:
@@ -153,9 +145,11 @@ def shown_tuning(rows: Sequence[Row]) -> list[Row]:
     return [row | {"result": "diverged" if row["diverged"] else words[row["chosen"]]} for row in rows]
 
 
-def ablation_rows(rows: Sequence[Row]) -> list[Row]:
-    """Return a row a variant from a row a seed; times of training as in `comparison_rows`."""
-    threads = commonest_threads([row for row in rows if row["test_accuracy"] is not None])
+def ablation_rows(rows: Sequence[Row], steps: Sequence[Row]) -> list[Row]:
+    """Return a row a variant from a row a seed.
+
+    train_seconds is that of the unchanged model in `comparison_rows`, by the ratio of both steps.
+    """
     table = []
     for variant in dict.fromkeys(row["variant"] for row in rows):
         every = [row for row in rows if row["variant"] == variant]
@@ -164,8 +158,9 @@ def ablation_rows(rows: Sequence[Row]) -> list[Row]:
         row["num_seeds"], row["num_diverged"] = len(values), len(every) - len(values)
         row["test_accuracy_mean"] = float(np.mean(values)) if values else None
         row["test_accuracy_std"] = deviation(values)
-        timed = [one for one in every if one["test_accuracy"] is not None and one.get("threads") == threads]
-        table.append(row | _train_seconds(timed))
+        unchanged = _train_seconds(every[0], steps)
+        row["train_seconds"] = None if unchanged is None else row["step_over_reference"] * unchanged
+        table.append(row)
     return table
 
 

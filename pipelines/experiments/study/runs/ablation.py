@@ -1,24 +1,20 @@
 """The ablation: a DenseNet with one thing changed at a time, in accuracy, size, time and memory."""
 
-import statistics
 from collections.abc import Mapping
 from dataclasses import replace
-
-import torch
 
 from pipelines.data import load_prepared
 from pipelines.evaluation.evaluate import Evaluated
 from pipelines.experiments.study.job import StudyJob, Training
 from pipelines.experiments.study.runs.compare import evaluate_best, tested_fields
 from pipelines.experiments.study.runs.outcome import common_fields, remove_runs, train_all
-from pipelines.experiments.study.runs.steps import peak_memories, step_of, timed_rounds
+from pipelines.experiments.study.runs.steps import peak_memories, step_costs
 from pipelines.experiments.study.runs.worker import Trained
 from pipelines.experiments.study.variants import REFERENCE, Variant, variants_of
 from pipelines.models.blocks import block_layers, counted_depth
 from pipelines.models.statistics import count_training_multiply_adds
 from pipelines.results import Row, write_json
 
-STEP_ROUNDS = 15
 NUM_DRAWS = 10  # of what a step discards; nearly all groups being of one size, its multiply-adds vary little
 
 
@@ -74,24 +70,18 @@ def measure_costs(trainings: Mapping[str, Training]) -> dict[str, Row]:
     """Return what a training step of each takes, the first being the reference.
 
     train_multiply_adds: those of a forward pass in training mode per image, the mean of
-    train_multiply_adds_draws passes from the run's seed on. step_seconds_median and step_over_reference (the
-    median over rounds of both steps' ratio) with step_threads threads, all in this process; peak_memory_bytes,
-    each in a process of its own.
+    train_multiply_adds_draws passes from the run's seed on. The times of `step_costs`. peak_memory_bytes, each in a
+    process of its own.
     """
     peaks = peak_memories(list(trainings.values()))
     data = load_prepared(next(iter(trainings.values())).data_folder)
-    seconds = timed_rounds({name: step_of(one, data) for name, one in trainings.items()}, STEP_ROUNDS)
-    reference = next(iter(seconds.values()))
+    times = step_costs(trainings, data)
     shape = (data.num_channels, data.image_size, data.image_size)
     return {
         name: {
             "train_multiply_adds": count_training_multiply_adds(one.build(data), shape, NUM_DRAWS),
             "train_multiply_adds_draws": NUM_DRAWS,
-            "step_seconds_median": statistics.median(seconds[name]),
-            "step_over_reference": statistics.median(
-                mine / theirs for mine, theirs in zip(seconds[name], reference, strict=True)
-            ),
-            "step_threads": torch.get_num_threads(),
+            **times[name],
             "peak_memory_bytes": peak,
         }
         for (name, one), peak in zip(trainings.items(), peaks, strict=True)

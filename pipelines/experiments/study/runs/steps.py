@@ -1,5 +1,6 @@
 """What a training step costs: its time against others in the same process, and its peak memory."""
 
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,9 +14,11 @@ from pipelines.data import PreparedData, load_prepared
 from pipelines.experiments.study.job import Training
 from pipelines.experiments.study.runs.pool import num_cores, run_all
 from pipelines.models.blocks import NUM_BLOCKS, counted_depth
+from pipelines.results import Row
 from pipelines.training import RecipeConfig, build_optimizer, compute_gradients, resolve_runtime
 
 WARMUP_ROUNDS = 2
+STEP_ROUNDS = 15
 STEP_SEED = 0  # of the images that steps are measured on; their values do not matter
 
 Step = Callable[[], None]
@@ -40,6 +43,24 @@ def make_step(model: nn.Module, recipe: RecipeConfig, images: Tensor, labels: Te
             torch.cuda.synchronize()
 
     return step
+
+
+def step_costs(trainings: Mapping[str, Training], data: PreparedData) -> dict[str, Row]:
+    """Return how long a training step of each takes; they make steps in turns in this process.
+
+    step_seconds_median and step_over_reference, the median over the rounds of the ratio to the first one's step, both
+    with step_threads threads.
+    """
+    seconds = timed_rounds({name: step_of(one, data) for name, one in trainings.items()}, STEP_ROUNDS)
+    reference = next(iter(seconds.values()), [])
+    return {
+        name: {
+            "step_seconds_median": statistics.median(mine),
+            "step_over_reference": statistics.median(a / b for a, b in zip(mine, reference, strict=True)),
+            "step_threads": torch.get_num_threads(),
+        }
+        for name, mine in seconds.items()
+    }
 
 
 def timed_rounds(steps: Mapping[str, Step], num_rounds: int) -> dict[str, list[float]]:

@@ -18,6 +18,8 @@ from pipelines.experiments.study.answers.tables import ablation_rows, comparison
 from tests.unit.experiments.study import rows as written
 from tests.unit.experiments.study.rows import ACCURACY, comparison_row
 
+STEPS = written.step_rows()
+
 
 def point(name: str, cost: float | None, accuracy: float) -> Point:
     return Point(
@@ -68,7 +70,7 @@ def test_the_picture_names_every_network_and_every_cost(tmp_path: Path) -> None:
         for model, values in ACCURACY.items()
         for seed, value in enumerate(values[:1] if model == "resnet18" else values, start=1)
     ]
-    points = points_of(comparison_rows(rows), ablation_rows(written.ablation_rows()))
+    points = points_of(comparison_rows(rows, STEPS), ablation_rows(written.ablation_rows(), STEPS))
     draw_pareto(points, tmp_path / "pareto.svg")
     text = (tmp_path / "pareto.svg").read_text(encoding="utf-8")
     for name in (
@@ -89,6 +91,6 @@ def test_what_no_row_has_is_no_panel(tmp_path: Path) -> None:
     rows = [comparison_row(model, 1, 0.5) for model in ACCURACY]
     for row in rows:
         del row["peak_memory_bytes"]  # as in rows of earlier versions
-    draw_pareto(points_of(comparison_rows(rows), []), tmp_path / "pareto.svg")
+    draw_pareto(points_of(comparison_rows(rows, STEPS), []), tmp_path / "pareto.svg")
     text = (tmp_path / "pareto.svg").read_text(encoding="utf-8")
     assert [label for label in COSTS.values() if f">{label}<" not in text] == [COSTS["peak_memory_bytes"]]

@@ -21,6 +21,7 @@ from pipelines.experiments.study.runs.ablation import ablate, chosen_variants, v
 from pipelines.experiments.study.runs.compare import choose, compare
 from pipelines.experiments.study.runs.curves import trace_curves
 from pipelines.experiments.study.runs.outcome import train_all
+from pipelines.experiments.study.runs.timing import time_models
 from pipelines.experiments.study.runs.worker import RECORD, Trained, train_run
 from pipelines.experiments.study.variants import NAMES, REFERENCE, variants_of
 from pipelines.models import count_parameters
@@ -232,6 +233,21 @@ def test_variants_are_trained_tested_and_weighed(job: StudyJob, monkeypatch: pyt
     assert {row["variant"] for row in rows if row["train_multiply_adds"] < row["num_multiply_adds"]} == {
         "discard_layer_50"
     }
+
+
+def test_the_models_steps_are_timed_in_turns(job: StudyJob) -> None:
+    deeper = dataclasses.replace(job.config, models=(MODEL, "densenet22"))
+    rows = time_models(dataclasses.replace(job, config=deeper))
+    assert read_json(job.results / "steps-digits.json") == rows
+    assert [(row["model"], row["batch_size"]) for row in rows] == [
+        (model, job.recipe.batch_size) for model in deeper.models
+    ]
+    assert rows[0]["step_over_reference"] == 1 < rows[1]["step_over_reference"]
+    assert all({"commit", "device", "step_threads"} < set(row) for row in rows)
+
+
+def test_no_models_have_no_steps(job: StudyJob) -> None:
+    assert time_models(dataclasses.replace(job, config=dataclasses.replace(job.config, models=()))) == []
 
 
 def test_no_ablated_model_gives_no_rows(job: StudyJob) -> None:

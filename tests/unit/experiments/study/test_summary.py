@@ -104,20 +104,24 @@ def test_the_page_says_how_the_rate_was_tuned(tmp_path: Path, config: StudyConfi
     assert "One initial rate for all models, 0.1: none was tuned." in lines_of(tmp_path)
 
 
-def test_times_of_different_numbers_of_threads_are_not_averaged(tmp_path: Path, config: StudyConfig) -> None:
+def test_the_time_of_a_training_is_that_of_its_steps(results: Path) -> None:
+    lines = lines_of(results)
+    # 202.03 steps of 0.2 s; the variant's step takes 0.8 of them.
+    assert "| 40.4 s |" in next(line for line in lines if line.startswith("| densenet100 | 769,162 "))
+    assert any("the models made in turns (commit c0ffee, cpu)" in line for line in lines)
+    rows = read_json(results / "study/study.json")
+    found = [row["train_seconds"] for row in rows if row["experiment"] == "ablation_summary"]
+    assert found == pytest.approx([0.2 * 12930 / 64, 0.8 * 0.2 * 12930 / 64])
+
+
+def test_models_that_were_not_timed_have_no_time(tmp_path: Path, config: StudyConfig) -> None:
     write_study(tmp_path)
-    path = tmp_path / "study/runs/compare-digits-densenet100.json"
-    rows = read_json(path)
-    next(row for row in rows if (row["experiment"], row["seed"]) == ("comparison", 3)).update(
-        {"threads": 2, "train_seconds": 1.0}
-    )
-    write_json(path, rows)
+    (tmp_path / "study/runs/steps-digits.json").unlink()
     summarise(config, MILESTONES, tmp_path)
-    lines = lines_of(tmp_path)
-    # 10 s and the root of 769,162, over 50, of both seeds with one thread.
-    assert "| 27.5 s |" in next(line for line in lines if line.startswith("| densenet100 | 769,162 "))
-    assert any(line.endswith("3 seeds (1, 2, 3), 1 and 2 threads a training.") for line in lines)
-    assert any("mean time of the runs with 1 thread" in line for line in lines)
+    rows = read_json(tmp_path / "study/study.json")
+    kinds = ("comparison_summary", "ablation_summary")
+    assert {row["train_seconds"] for row in rows if row["experiment"] in kinds} == {None}
+    assert "digits: time of a training step." in lines_of(tmp_path)
 
 
 def test_what_has_no_rows_is_said_to_be_not_run(results: Path) -> None:
@@ -152,6 +156,7 @@ def test_all_rows_are_in_one_file(results: Path) -> None:
         "comparison": 21,
         "curve": 120,
         "ablation": 6,
+        "steps": 7,
         "comparison_summary": 7,
         "corruption": 7 * 3 * 4,
         "corruption_summary": 7,
