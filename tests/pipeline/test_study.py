@@ -43,6 +43,7 @@ def test_missing_data_stop_the_stages_of_their_set_alone(outputs: list[str]) -> 
         "prepare@cifar10",
         "prepare@cifar10_whole",
         *(f"compare_digits@{model}" for model in MODELS),
+        "time@digits",
         "ablate_digits",
     }
     assert "error: " in outputs[0]
