@@ -195,6 +195,13 @@ class QuantizedExchange:
         with self._timings.decoding(self.codec.device):
             self.codec.decode(message, self.flat, slot)
 
+    def take_loss(self) -> torch.Tensor:
+        """Return what this rank's last message lacks, in the layout of `flat`, and keep it for no later one.
+
+        The sum over the ranks is the number of workers times what the average lacks.
+        """
+        return self.codec.take_loss()
+
     def failures(self) -> list[str]:
         """Names of the tensors that are not finite on some rank; their residuals are dropped."""
         names = self.codec.check_status()

@@ -12,8 +12,13 @@ rank has zero columns at the end.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+
+from horovod_gq.exchange import QuantizedExchange
+from horovod_gq.layout import NARROW_ROW
+from horovod_gq.matrices import Matrix
 
 GRAM_BITS = 15
 """Bits of a column for the Gram matrix: products of 30 bits, whose sum over 2^22 values is exact in fp64."""
@@ -107,3 +112,45 @@ def _dot(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     for index in range(1, len(left)):
         total = total + left[index] * right[index]
     return total
+
+
+class Factor:
+    """P or Q of all matrices of a bucket, with what carries it."""
+
+    def __init__(self, name: str, kind: str, matrices: Sequence[Matrix], *arguments: Any) -> None:
+        config, wire_bits, collectives, device, num_slots, timings = arguments
+        named = [column for matrix in matrices for column in matrix.factor(kind)]
+        self.exchange = QuantizedExchange(
+            name, named, config, wire_bits, collectives, device, num_slots, timings, row=NARROW_ROW
+        )
+        self._lengths = [matrix.rows if kind == "p" else matrix.columns for matrix in matrices]
+        self._ranks = [matrix.rank for matrix in matrices]
+        self.space = FactorSpace(self._lengths, self._ranks, device)
+        self.values = torch.zeros(self.space.present.shape, device=device)
+        """What is multiplied: of P for the moment, of Q from the end of a step to the start of the next."""
+        self.factors = self.parts(self.values)
+        """By matrix, [rank, length]; views of `values`."""
+        self.columns = self._columns_of(self.exchange.flat)
+        """By matrix: its columns in the bucket of the exchange, [rank, length]."""
+
+    def gather(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return what lies in `flat`, in the layout of the exchange's, as fp64 [R, values]."""
+        gathered = torch.zeros(self.space.present.shape, dtype=torch.float64, device=flat.device)
+        for part, columns in zip(self.parts(gathered), self._columns_of(flat), strict=True):
+            part.copy_(columns)
+        return gathered
+
+    def _columns_of(self, flat: torch.Tensor) -> list[torch.Tensor]:
+        slots, first = self.exchange.codec.layout.slots, 0
+        found = []
+        for rank, length in zip(self._ranks, self._lengths, strict=True):
+            slot = slots[first]
+            size, start = slot.num_rows * NARROW_ROW, slot.first_row * NARROW_ROW
+            found.append(flat.view(-1)[start : start + rank * size].view(rank, size)[:, :length])
+            first += rank
+        return found
+
+    def parts(self, columns: torch.Tensor) -> list[torch.Tensor]:
+        """Split [R, values] into the matrices' own columns [rank, length]; they share memory."""
+        parts = torch.split(columns, self._lengths, dim=1)
+        return [part[:rank] for part, rank in zip(parts, self._ranks, strict=True)]

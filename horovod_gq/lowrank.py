@@ -2,9 +2,13 @@
 
 PowerSGD (Vogels 2019, algorithm 1) sums P = M Q, orthonormalizes it, sums Q = M^T P, and applies P Q^T; M is gradient
 plus residual as a matrix [first dimension, rest]. It only ever sums, so P and Q travel as the packed words of
-`QuantizedExchange`, by either exchange, each column with a delayed scale of its own and without a residual: the
-residual M - P Q^T takes the error of the factors, too. Q starts from the last step's (warm start), orthonormalized, so
-that all columns of P keep their magnitude; a column that has become zero is replaced by a fixed one.
+`QuantizedExchange`, by either exchange, each column with a delayed scale of its own. Q starts from the last step's
+(warm start), orthonormalized, so that all columns of P keep their magnitude; a column that has become zero is replaced
+by a fixed one.
+
+A rank's residual is M - P S^T, S its own share of the averaged Q: what its message said, rounding included. The mean
+of these residuals is that of PowerSGD's, M - P Q^T with the averaged Q. But there a rank also keeps by how much its
+gradients differ from the mean, which is never sent: a random walk that outgrows the mean and coarsens the scales.
 
 Replicas stay bit-identical on unlike processors: see `horovod_gq.factors`.
 """
@@ -23,8 +27,8 @@ import torch
 from horovod_gq import scale as scales
 from horovod_gq.collectives import Collectives
 from horovod_gq.config import GQConfig, num_levels
-from horovod_gq.exchange import NamedShape, QuantizedExchange
-from horovod_gq.factors import MIN_EXPONENT, FactorSpace, product_bits
+from horovod_gq.exchange import NamedShape
+from horovod_gq.factors import MIN_EXPONENT, Factor, product_bits
 from horovod_gq.kernels import num_planes
 from horovod_gq.layout import NARROW_ROW, BucketLayout
 from horovod_gq.matrices import Matrix, cut
@@ -51,12 +55,12 @@ class Work:
     """Place of the block in the flat buffer."""
     total: torch.Tensor
     """Gradient plus residual, flat."""
-    average: torch.Tensor
-    """P Q^T, flat."""
     left: list[tuple[torch.Tensor, ...]]
     """Of every matrix M (its rows in the block), Q^T and where P^T goes."""
     product: list[tuple[torch.Tensor, ...]]
-    """The same of P, Q^T and where P Q^T goes."""
+    """P, Q^T and where P Q^T goes."""
+    kept: list[tuple[torch.Tensor, ...]]
+    """M, P and S^T: what was to be sent, and this rank's share of what was."""
 
 
 class LowRankExchange:
@@ -87,10 +91,16 @@ class LowRankExchange:
         # P = M Q of a random Q is far smaller than with the next one, so its scale is calibrated once more.
         warmup_steps = config.warmup_steps + 1
         factor_config = replace(
-            config, error_feedback=False, clip_factor=None, scale_group=None, warmup_steps=warmup_steps
+            config, residual_limit=math.inf, clip_factor=None, scale_group=None, warmup_steps=warmup_steps
         )
-        arguments = (factor_config, config.factor_bits, collectives, device, num_slots, timings)
-        self._p, self._q = (Factor(f"{name}.{kind}", kind, self._matrices, *arguments) for kind in ("p", "q"))
+        arguments = (config.factor_bits, collectives, device, num_slots, timings)
+        basis_config = replace(factor_config, error_feedback=False)  # P needs none: it only spans the space
+        self._p = Factor(f"{name}.p", "p", self._matrices, basis_config, *arguments)
+        self._q = Factor(f"{name}.q", "q", self._matrices, factor_config, *arguments)
+        self._share = torch.zeros_like(self._q.values)
+        """S of every matrix, in the unit of Q."""
+        self._said: dict[int, torch.Tensor] = {}
+        """By slot, while Q is under way: this rank's message, in the layout of the exchange."""
         self._fresh = self._draw()
         self._set_start(torch.zeros_like(self._fresh))
         self._work = [self._lay_out(total) for total in self._inputs]
@@ -117,6 +127,7 @@ class LowRankExchange:
         """Wait for a collective and start the next one; nothing where the last one is under way."""
         if slot in self._bases:
             self._q.exchange.advance(slot)
+            self._note_loss(slot)
         elif not self._p.exchange.at_last(slot):
             self._p.exchange.advance(slot)
         else:
@@ -124,11 +135,13 @@ class LowRankExchange:
             with self._computing(self._timings.encoding):
                 self._project(slot)
             self._q.exchange.start(slot)
+            self._note_loss(slot)
 
     def finish(self, slot: int) -> None:
         """Wait and write the average into `flat`."""
         while slot not in self._bases:
             self.advance(slot)
+        self.advance(slot)
         self._q.exchange.finish(slot)
         with self._computing(self._timings.decoding):
             self._reconstruct(slot)
@@ -142,7 +155,7 @@ class LowRankExchange:
     def _project(self, slot: int) -> None:
         """Orthonormalize P, keep it as integers, and write Q = M^T P to be sent."""
         space = self._p.space
-        basis = space.orthonormalize(self._p.gather())
+        basis = space.orthonormalize(self._p.gather(self._p.exchange.flat))
         units = space.ceilings(basis) / 2.0 ** product_bits(space.rank)[0]
         whole = space.round(basis, units)
         self._bases[slot] = (whole, units)
@@ -150,23 +163,34 @@ class LowRankExchange:
         totals = self._split(self._inputs[slot])
         for p, total, out in zip(self._p.factors, totals, self._q.columns, strict=True):
             torch.mm(p, total, out=out)
+        self._said[slot] = self._q.exchange.flat.clone()
+
+    def _note_loss(self, slot: int) -> None:
+        """Take what the message could not say off what this rank wanted to."""
+        self._said[slot].sub_(self._q.exchange.take_loss())
 
     def _reconstruct(self, slot: int) -> None:
-        """Write P Q^T to `flat`, its difference to what was to be sent to the residual, and the next Q."""
-        space, columns = self._q.space, self._q.gather()
+        """Write P Q^T to `flat`, what this rank has still to say to the residual, and the next Q."""
+        space, columns = self._q.space, self._q.gather(self._q.exchange.flat)
+        said = self._q.gather(self._said.pop(slot))
         whole_p, units = self._bases.pop(slot)
         scaled = columns * space.spread(units)
         # One unit for all columns of a matrix: then every sum of products is an integer times this unit.
         common = space.ceilings(scaled).amax(0, keepdim=True).expand(space.rank, -1)
         common = (common / 2.0 ** product_bits(space.rank)[1]).clamp(min=2.0**MIN_EXPONENT)
-        self._q.values.copy_(space.round(scaled, common))
+        whole_q = space.round(scaled, common)
+        self._q.values.copy_(whole_q)
+        # The average that is applied is rounded, so every rank's share is, by as much.
+        self._share.copy_(whole_q + (said - columns) * space.spread(units / common))
         self._p.values.copy_(whole_p * self._p.space.spread(common))
         for work in self._work[slot]:
             for p, q, out in work.product:
                 torch.mm(p, q, out=out)
-            work.total.sub_(work.average)
-        if not self._config.error_feedback:
-            self._inputs[slot].zero_()
+            if self._config.error_feedback:
+                for total, p, share in work.kept:
+                    total.addmm_(p, share, alpha=-1.0)
+            else:
+                work.total.zero_()
         self._set_start(space.orthonormalize(columns))
 
     def failures(self) -> list[str]:
@@ -224,22 +248,21 @@ class LowRankExchange:
     def _lay_out(self, total: torch.Tensor) -> list[Work]:
         """Return the work on the blocks of a slot's `total`."""
         matrices, averages = self._split(total), self._split(self.flat)
-        p_sent, p, q = self._p.columns, self._p.factors, self._q.factors
-        return [
-            Work(
-                block.values,
-                total[block.values],
-                self.flat[block.values],
-                list(zip(block.rows_of(matrices), block.right_of(q), block.left_of(p_sent), strict=True)),
-                [
-                    (left.T, right, out)
-                    for left, right, out in zip(
-                        block.left_of(p), block.right_of(q), block.rows_of(averages), strict=True
-                    )
-                ],
+        sent, p, q = self._p.columns, self._p.factors, self._q.factors
+        shares = self._q.parts(self._share)
+        work = []
+        for block in cut([(m.rows, m.columns) for m in self._matrices], self._device):
+            parts, left = block.rows_of(matrices), [part.T for part in block.left_of(p)]
+            work.append(
+                Work(
+                    block.values,
+                    total[block.values],
+                    list(zip(parts, block.right_of(q), block.left_of(sent), strict=True)),
+                    list(zip(left, block.right_of(q), block.rows_of(averages), strict=True)),
+                    list(zip(parts, left, block.right_of(shares), strict=True)),
+                )
             )
-            for block in cut([(m.rows, m.columns) for m in self._matrices], self._device)
-        ]
+        return work
 
     def _set_start(self, columns: torch.Tensor) -> None:
         """Take fp64 columns as the next Q; those that are zero, or not finite, become fixed ones."""
@@ -256,44 +279,3 @@ class LowRankExchange:
             drawn = torch.randint(-128, 128, part.shape, generator=generator).double() + 0.5
             part.copy_(drawn / 2.0 ** round(math.log2(74.0 * math.sqrt(matrix.columns))))
         return fresh.to(self._device)
-
-
-class Factor:
-    """P or Q of all matrices of a bucket, with what carries it."""
-
-    def __init__(self, name: str, kind: str, matrices: Sequence[Matrix], *arguments: Any) -> None:
-        config, wire_bits, collectives, device, num_slots, timings = arguments
-        named = [column for matrix in matrices for column in matrix.factor(kind)]
-        self.exchange = QuantizedExchange(
-            name, named, config, wire_bits, collectives, device, num_slots, timings, row=NARROW_ROW
-        )
-        self._lengths = [matrix.rows if kind == "p" else matrix.columns for matrix in matrices]
-        self._ranks = [matrix.rank for matrix in matrices]
-        self.space = FactorSpace(self._lengths, self._ranks, device)
-        self.values = torch.zeros(self.space.present.shape, device=device)
-        """What is multiplied: of P for the moment, of Q from the end of a step to the start of the next."""
-        self.factors = self.parts(self.values)
-        """By matrix, [rank, length]; views of `values`."""
-        slots, first = self.exchange.codec.layout.slots, 0
-        self.columns: list[torch.Tensor] = []
-        """By matrix: its columns in the bucket of the exchange, [rank, length]."""
-        for rank, length in zip(self._ranks, self._lengths, strict=True):
-            slot = slots[first]
-            size, start = slot.num_rows * NARROW_ROW, slot.first_row * NARROW_ROW
-            whole = self.exchange.flat.view(-1)[start : start + rank * size].view(rank, size)
-            self.columns.append(whole[:, :length])
-            first += rank
-
-    def gather(self) -> torch.Tensor:
-        """Return what the exchange holds as fp64 [R, values]."""
-        gathered = torch.zeros(
-            self.space.present.shape, dtype=torch.float64, device=self.exchange.flat.device
-        )
-        for part, columns in zip(self.parts(gathered), self.columns, strict=True):
-            part.copy_(columns)
-        return gathered
-
-    def parts(self, columns: torch.Tensor) -> list[torch.Tensor]:
-        """Split [R, values] into the matrices' own columns [rank, length]; they share memory."""
-        parts = torch.split(columns, self._lengths, dim=1)
-        return [part[:rank] for part, rank in zip(parts, self._ranks, strict=True)]

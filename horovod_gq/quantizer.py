@@ -101,6 +101,12 @@ class Quantizer(ABC):
                 raise ValueError(scales.count_message(f"gradient of {name}", float("nan"), self.workers))
         return [name for name, values in found if scales.NONFINITE in values]
 
+    def take_loss(self) -> torch.Tensor:
+        """Return the residual fp32 [rows, row] and forget it."""
+        loss = self.residual.clone()
+        self.residual.zero_()
+        return loss
+
     def drop_residual(self, name: str) -> None:
         """Forget the residual of a tensor (after a non-finite gradient, which has spoiled it)."""
         for slot in self.layout.slots:

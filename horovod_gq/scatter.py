@@ -134,6 +134,13 @@ class ScatterCodec(Quantizer):
             bad.index_add_(0, self._segment_tensors[chunk], (codes == NONFINITE_CODE).to(torch.int32))
         self.status.copy_((bad > 0) * scales.NONFINITE)
 
+    def take_loss(self) -> torch.Tensor:
+        """Return both residuals and forget them; the second one counts once for every worker in the average."""
+        loss = super().take_loss()
+        loss.view(self.workers, -1, self.layout.row)[self.rank].add_(self.reduce_residual, alpha=self.workers)
+        self.reduce_residual.zero_()
+        return loss
+
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """State by tensor name, with what this rank's chunk holds of the second residual (zero elsewhere)."""
         state = super().state_dict()
