@@ -58,7 +58,7 @@ class GQConfig:
     """Compile the kernels with torch.compile; without a compiler they run eagerly, with one warning."""
     form: str = "full"
     """`full` sends every value; `lowrank` a matrix as two factors where that saves bytes (PowerSGD, Vogels 2019)."""
-    factor_rank: int = 2
+    factor_rank: int = 4
     """Columns of each factor with form `lowrank`."""
     factor_bits: int = 8
     """Bits of one value of a factor on the wire, one of 2, 4, 8, 16; with form `lowrank`."""

@@ -35,6 +35,9 @@ def sgd(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 
 
+LOWRANK = {"form": "lowrank", "factor_rank": 2}
+
+
 def settings_of(fields: dict[str, Any]) -> dict[str, Any]:
     return {"compile_kernels": False, "min_numel": 256, "bucket_bytes": SMALL_BUCKETS, **fields}
 
@@ -74,9 +77,9 @@ def check_equals_the_fast_path() -> None:
         {"wire_bits": 16},
         {"wire_bits": 4, "overrides": (("classifier.weight", 16), ("features.0.*", 32))},
         {"wire_bits": 4, "error_feedback": False, "warmup_steps": 3},
-        {"form": "lowrank"},
+        LOWRANK,
         {"small_bits": 8, "scale_group": 256},
-        {"small_bits": 16, "form": "lowrank", "rounding": "stochastic"},
+        {"small_bits": 16, **LOWRANK, "rounding": "stochastic"},
     ):
         stock, fast = make_model(), make_model()
         train(stock, setup(stock, **fields)[1], range(12))
@@ -184,7 +187,7 @@ def check_broadcast_after_wrapping() -> None:
 
 
 def check_wire_bytes_and_groups() -> None:
-    for fields in ({}, {"form": "lowrank"}):
+    for fields in ({}, LOWRANK):
         model, other = make_model(), make_model()
         compression, optimizer = setup(model, **fields)
         train(model, optimizer, range(2))
@@ -215,7 +218,7 @@ def check_wire_bytes_and_groups() -> None:
 
 
 def check_resume_continues_bit_for_bit() -> None:
-    for fields in ({"wire_bits": 4}, {"small_bits": 8, "scale_group": 128}, {"form": "lowrank"}):
+    for fields in ({"wire_bits": 4}, {"small_bits": 8, "scale_group": 128}, LOWRANK):
         straight = make_model()
         train(straight, setup(straight, **fields)[1], range(8))
         model = make_model()
@@ -326,7 +329,7 @@ def check_groups_are_read_before_the_first_step() -> None:
         train(model, optimizer, range(1))
     expect_error(lambda: compression.groups, "before the first step")
     model = make_model()
-    compression = GQ(**settings_of({"form": "lowrank"})).bind(model)
+    compression = GQ(**settings_of(LOWRANK)).bind(model)
     optimizer = hvd.DistributedOptimizer(
         sgd(model), named_parameters=model.named_parameters(), compression=compression, op=hvd.Sum
     )

@@ -27,8 +27,8 @@ from tests.parallel.gq.common import (
 from tests.parallel.gq.run_fast import SMALL_BUCKETS, make_optimizer, setup, train, trained
 from tests.references.processor import on_another_processor
 
-LOWRANK: dict[str, Any] = {"form": "lowrank"}
-SCATTER: dict[str, Any] = {"form": "lowrank", "exchange": "scatter_reduce_allgather"}
+LOWRANK: dict[str, Any] = {"form": "lowrank", "factor_rank": 2}
+SCATTER: dict[str, Any] = {**LOWRANK, "exchange": "scatter_reduce_allgather"}
 MODES: list[dict[str, Any]] = [
     LOWRANK,
     SCATTER,

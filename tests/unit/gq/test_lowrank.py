@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 def cluster_of(workers: int, **fields: Any) -> tuple[VirtualCluster, dict[str, nn.Parameter]]:
     parameters = {name: nn.Parameter(torch.zeros(shape)) for name, shape in SHAPES.items()}
-    fields = {"form": "lowrank", "wire_bits": 16, "compile_kernels": False, **fields}
+    fields = {"form": "lowrank", "factor_rank": 2, "wire_bits": 16, "compile_kernels": False, **fields}
     return VirtualCluster(list(parameters.items()), workers, **fields), parameters
 
 
@@ -208,7 +208,9 @@ def test_differences_between_the_workers_do_not_add_up(exchange: str) -> None:
 
 
 def test_chosen_by_bytes() -> None:
-    config = GQConfig(form="lowrank", wire_bits=4, overrides=(("head*", 4), ("stem*", 32)), min_numel=100)
+    config = GQConfig(
+        form="lowrank", factor_rank=2, wire_bits=4, overrides=(("head*", 4), ("stem*", 32)), min_numel=100
+    )
     lowrank_form = Form(8, lowrank=True)
     assert form_of("a", (64, 300), config) == lowrank_form
     assert form_of("a", (64, 20, 3, 5), config) == lowrank_form
@@ -222,7 +224,7 @@ def test_chosen_by_bytes() -> None:
     assert form_of("a", (8, 20), config) == lowrank_form
     # 4 x 33: the same 132 bytes, against 2 (16 + 48) + 32.
     assert form_of("a", (4, 33), config) == Form(4)
-    assert form_of("a", (16, 20), GQConfig(form="lowrank", wire_bits=2)) != lowrank_form
+    assert form_of("a", (16, 20), GQConfig(form="lowrank", factor_rank=2, wire_bits=2)) != lowrank_form
     assert form_of("a", (64, 300), GQConfig(wire_bits=4)) == Form(4)
 
 
