@@ -13,7 +13,7 @@ from pipelines.parallel.run.emulated import run_on_cluster
 from pipelines.parallel.strategies import build_strategy
 from pipelines.results import Row, read_json, write_json
 
-CACHE_CAPACITY = 16384
+CACHE_CAPACITY = 32768
 """Tensor names whose negotiation Horovod remembers. By default 1024: all methods together have more names, so each
 would find that the others have displaced its own, and negotiate them at length again in every round."""
 

@@ -102,7 +102,7 @@ def test_a_wrong_parameter_is_named(tmp_path: Path, old: str, new: str, expected
         ),
         (
             "gq_lowrank",
-            "gq_lowrank, wire_bits: 4, factor_rank: 4, factor_bits: 8, exchange: allreduce",
+            "gq_lowrank, wire_bits: 4, factor_rank: 2, factor_bits: 8, exchange: allreduce",
             "gq_lowrank, wire_bits: 4, factor_rank: 65, factor_bits: 8, exchange: allreduce",
             "methods.gq_lowrank.factor_rank: 65 is not allowed; allowed: a whole number of at least 1, at most 64",
         ),

@@ -145,7 +145,7 @@ def test_auto_chooses_among_the_bytes_of_every_format() -> None:
     assert widths == [
         pattern_of(name, 2) for name in ("gq16_bucketed", "gq8_bucketed", "gq4_bucketed", "gq2")
     ]
-    assert rank4 == pattern_of("gq_lowrank", 2)
+    assert rank4 == pattern_of("gq_lowrank4", 2)
     assert rank4.wire_bytes() < rank8.wire_bytes()
     large = sum(p.numel() for p in Net().parameters() if p.dim() > 1 and p.numel() >= 1024)
     # Nine canary values a message in fp32, none in fp16; the small tensors stay in fp32.
