@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
+from pipelines.experiments.study.answers.claims import NOT_RUN
 from tools.headline import DATA, MODELS
 from tools.pages.rows import interval, rows_of, table
 from tools.pages.tables import SHOWN
 
 GQ = "gq4_bucketed"
+STUDIED = DATA | {"fashion_mnist": "Fashion-MNIST"}
 LINKS = {
     "100mbit": "How much faster is a step on 100 Mbit/s?",
     "1gbit": "And on 1 Gbit/s?",
@@ -65,7 +67,10 @@ def _of_the_accuracy() -> Answer:
 
 
 def _of_the_study() -> Iterator[Answer]:
-    """Yield the answers to the study's claims on the digits."""
+    """Yield a line a data set with the answers to the study's claims, those that have one."""
+    answers: dict[str, list[str]] = {}
     for row in rows_of("study/study.json"):
-        if row["experiment"] == "claim" and row["test"] is None and row["data"] == "digits":
-            yield f'Does "{row["statement"]}" hold?', f"{row['answer']} on {DATA['digits']}", "make study"
+        if row["experiment"] == "claim" and row["test"] is None and row["answer"] != NOT_RUN:
+            answers.setdefault(row["data"], []).append(f"{row['statement']}: {row['answer']}")
+    for data, found in answers.items():
+        yield f"Do the study's claims hold on {STUDIED[data]}?", "; ".join(found), "make study"
