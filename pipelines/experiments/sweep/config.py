@@ -1,5 +1,6 @@
 """Parameters of the sweep and of measurements like it: sections `sweep`, `more_workers`, `slow_link`."""
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -69,6 +70,10 @@ class SweepConfig:
         """Return the period of the negotiation of so many workers, in milliseconds."""
         crowded = self.oversubscribed(workers)
         return self.oversubscribed_cycle_milliseconds if crowded else self.cycle_milliseconds
+
+    def rounds_for(self, done: int, seconds: float) -> int:
+        """Return how many rounds there must be, when the first `done` have taken `seconds`."""
+        return max(self.rounds, math.ceil(self.min_seconds * done / seconds))
 
     def methods_of(self, workers: int) -> tuple[str, ...]:
         """Return the methods that are timed with so many workers."""

@@ -1,6 +1,5 @@
 """One worker (Horovod rank) of the sweep: all methods take turns in one process."""
 
-import math
 import os
 import statistics
 import time
@@ -164,8 +163,7 @@ def goes_on(mine: bool) -> bool:
 
 def plan_rounds(sweep: SweepConfig, done: int, seconds: float) -> int:
     """Return how many rounds there will be, when `done` have taken `seconds`; the clock of rank 0 decides."""
-    needed = math.ceil(sweep.min_seconds * done / seconds)
-    return int(hvd.broadcast_object(max(sweep.rounds, needed), root_rank=0, name="sweep.rounds"))
+    return int(hvd.broadcast_object(sweep.rounds_for(done, seconds), root_rank=0, name="sweep.rounds"))
 
 
 def sent_bytes() -> int:

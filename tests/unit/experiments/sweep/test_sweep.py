@@ -231,6 +231,14 @@ def test_more_workers_than_cores_time_a_shorter_list(monkeypatch: pytest.MonkeyP
     assert config(threads_per_worker=2).methods_of(2) == ("sdp",)
 
 
+def test_short_rounds_are_repeated_until_the_least_time_has_passed() -> None:
+    least = {"rounds": 2, "min_seconds": 10.0}
+    assert config(**least).rounds_for(done=1, seconds=3.0) == 4
+    assert config(**least).rounds_for(done=3, seconds=10.0) == 3
+    assert config(**least).rounds_for(done=1, seconds=60.0) == 2
+    assert config(rounds=5).rounds_for(done=1, seconds=1e-3) == 5
+
+
 def config(**changes: object) -> SweepConfig:
     values: dict[str, object] = {
         "models": ("m",),
