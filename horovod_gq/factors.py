@@ -130,17 +130,18 @@ class Factor:
         """What is multiplied: of P for the moment, of Q from the end of a step to the start of the next."""
         self.factors = self.parts(self.values)
         """By matrix, [rank, length]; views of `values`."""
-        self.columns = self._columns_of(self.exchange.flat)
+        self.columns = self.columns_of(self.exchange.flat)
         """By matrix: its columns in the bucket of the exchange, [rank, length]."""
 
-    def gather(self, flat: torch.Tensor) -> torch.Tensor:
-        """Return what lies in `flat`, in the layout of the exchange's, as fp64 [R, values]."""
-        gathered = torch.zeros(self.space.present.shape, dtype=torch.float64, device=flat.device)
-        for part, columns in zip(self.parts(gathered), self._columns_of(flat), strict=True):
-            part.copy_(columns)
+    def gather(self, columns: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the matrices' columns side by side, as fp64 [R, values]."""
+        gathered = torch.zeros(self.space.present.shape, dtype=torch.float64, device=self.values.device)
+        for part, column in zip(self.parts(gathered), columns, strict=True):
+            part.copy_(column)
         return gathered
 
-    def _columns_of(self, flat: torch.Tensor) -> list[torch.Tensor]:
+    def columns_of(self, flat: torch.Tensor) -> list[torch.Tensor]:
+        """Return views of `flat`, laid out as the exchange's: the columns of every matrix, [rank, length]."""
         slots, first = self.exchange.codec.layout.slots, 0
         found = []
         for rank, length in zip(self._ranks, self._lengths, strict=True):

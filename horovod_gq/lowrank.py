@@ -99,8 +99,9 @@ class LowRankExchange:
         self._q = Factor(f"{name}.q", "q", self._matrices, factor_config, *arguments)
         self._share = torch.zeros_like(self._q.values)
         """S of every matrix, in the unit of Q."""
-        self._said: dict[int, torch.Tensor] = {}
-        """By slot, while Q is under way: this rank's message, in the layout of the exchange."""
+        self._said = [torch.zeros_like(self._q.exchange.flat) for _ in range(num_slots)]
+        """By slot, while Q is under way: what this rank's message says, in the layout of the exchange."""
+        self._said_columns = [self._q.columns_of(said) for said in self._said]
         self._fresh = self._draw()
         self._set_start(torch.zeros_like(self._fresh))
         self._work = [self._lay_out(total) for total in self._inputs]
@@ -155,7 +156,7 @@ class LowRankExchange:
     def _project(self, slot: int) -> None:
         """Orthonormalize P, keep it as integers, and write Q = M^T P to be sent."""
         space = self._p.space
-        basis = space.orthonormalize(self._p.gather(self._p.exchange.flat))
+        basis = space.orthonormalize(self._p.gather(self._p.columns))
         units = space.ceilings(basis) / 2.0 ** product_bits(space.rank)[0]
         whole = space.round(basis, units)
         self._bases[slot] = (whole, units)
@@ -163,7 +164,7 @@ class LowRankExchange:
         totals = self._split(self._inputs[slot])
         for p, total, out in zip(self._p.factors, totals, self._q.columns, strict=True):
             torch.mm(p, total, out=out)
-        self._said[slot] = self._q.exchange.flat.clone()
+        self._said[slot].copy_(self._q.exchange.flat)
 
     def _note_loss(self, slot: int) -> None:
         """Take what the message could not say off what this rank wanted to."""
@@ -171,8 +172,8 @@ class LowRankExchange:
 
     def _reconstruct(self, slot: int) -> None:
         """Write P Q^T to `flat`, what this rank has still to say to the residual, and the next Q."""
-        space, columns = self._q.space, self._q.gather(self._q.exchange.flat)
-        said = self._q.gather(self._said.pop(slot))
+        space, columns = self._q.space, self._q.gather(self._q.columns)
+        said = self._q.gather(self._said_columns[slot])
         whole_p, units = self._bases.pop(slot)
         scaled = columns * space.spread(units)
         # One unit for all columns of a matrix: then every sum of products is an integer times this unit.
