@@ -46,7 +46,7 @@ class FactorSpace:
     """
 
     def __init__(self, lengths: Sequence[int], ranks: Sequence[int], device: torch.device) -> None:
-        self.rank, self.num_matrices = max(ranks), len(lengths)
+        self.rank, self.num_matrices, self._lengths = max(ranks), len(lengths), list(lengths)
         counts = torch.tensor(lengths)
         self._owners = torch.repeat_interleave(torch.arange(len(lengths)), counts).to(device)
         rows = torch.arange(self.rank)[:, None] < torch.tensor(ranks)
@@ -76,42 +76,51 @@ class FactorSpace:
         """
         whole = self.round(columns, self.ceilings(columns) / 2.0**GRAM_BITS)
         gram = torch.stack([self._segment_sums(whole * row) for row in whole])  # [R, R, matrices]
-        basis: list[torch.Tensor] = []
-        for index in range(self.rank):
-            coordinates = torch.zeros_like(gram[0])
-            coordinates[index] = 1.0
-            for earlier in basis:
-                overlap = _apply(gram, earlier)[index]
-                coordinates = coordinates - earlier * overlap
-            square = _dot(coordinates, _apply(gram, coordinates))
-            independent = square > DEPENDENT * gram[index, index]
-            basis.append(coordinates * torch.where(independent, 1.0 / torch.sqrt(square), 0.0))
+        coordinates = orthonormal_coordinates(gram)
         result = torch.zeros_like(whole)
-        for column, coordinates in enumerate(basis):
-            spread = self.spread(coordinates)
-            for source in range(column + 1):
-                result[column] += spread[source] * whole[source]
+        for source in range(self.rank):
+            result += self.spread(coordinates[:, source]) * whole[source]
         return result
+
+    def orthonormalize_nearly(self, columns: torch.Tensor) -> torch.Tensor:
+        """Do the same by matrix products: faster for long columns, but the last bits depend on the processor."""
+        parts = self.split(columns)
+        gram = columns.new_empty(len(parts), self.rank, self.rank)
+        for part, products in zip(parts, gram, strict=True):
+            torch.mm(part, part.T, out=products)
+        coordinates = orthonormal_coordinates(gram.permute(1, 2, 0).contiguous())
+        result = torch.empty_like(columns)
+        for part, own, out in zip(parts, coordinates.permute(2, 0, 1), self.split(result), strict=True):
+            torch.mm(own, part, out=out)
+        return result
+
+    def split(self, columns: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the columns of every matrix, [R, length]; views."""
+        return torch.split(columns, self._lengths, dim=1)
 
     def _segment_sums(self, columns: torch.Tensor) -> torch.Tensor:
         sums = columns.new_zeros(self.rank, self.num_matrices)
         return sums.index_add_(1, self._owners, columns)
 
 
-def _apply(gram: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
-    """Gram matrix [R, R, matrices] times coordinates [R, matrices], summed in a fixed order."""
-    total = gram[:, 0] * coordinates[0]
-    for index in range(1, len(coordinates)):
-        total = total + gram[:, index] * coordinates[index]
-    return total
+def orthonormal_coordinates(gram: torch.Tensor) -> torch.Tensor:
+    """Return fp64 [R, R, matrices]: row k holds the coordinates of basis vector k, zero if column k is dependent.
 
-
-def _dot(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Inner products over the first dimension, summed in a fixed order."""
-    total = left[0] * right[0]
-    for index in range(1, len(left)):
-        total = total + left[index] * right[index]
-    return total
+    Args:
+        gram: fp64 [R, R, matrices], the inner products of the columns of each matrix.
+    """
+    rest = gram.clone()  # the inner products of what the columns have outside the basis so far
+    basis = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)[:, :, None].repeat(1, 1, gram.shape[2])
+    for index in range(len(gram)):
+        square = rest[index, index]
+        independent = square > DEPENDENT * gram[index, index]
+        scale = torch.where(independent, 1.0 / torch.sqrt(square), 0.0)
+        basis[index] *= scale
+        overlap = rest[index] * scale  # [R, matrices], with the new basis vector
+        later = overlap[index + 1 :, None]
+        basis[index + 1 :] -= later * basis[index]
+        rest[index + 1 :] -= later * overlap
+    return basis
 
 
 class Factor:
@@ -130,15 +139,18 @@ class Factor:
         """What is multiplied: of P for the moment, of Q from the end of a step to the start of the next."""
         self.factors = self.parts(self.values)
         """By matrix, [rank, length]; views of `values`."""
+        places = torch.arange(self.exchange.flat.numel()).view_as(self.exchange.flat)
+        self._places = torch.zeros(self.space.present.shape, dtype=torch.int64)
+        for place, found in zip(self.parts(self._places), self.columns_of(places), strict=True):
+            place.copy_(found)
+        self._places = self._places.view(-1).to(device)
         self.columns = self.columns_of(self.exchange.flat)
         """By matrix: its columns in the bucket of the exchange, [rank, length]."""
 
-    def gather(self, columns: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return the matrices' columns side by side, as fp64 [R, values]."""
-        gathered = torch.zeros(self.space.present.shape, dtype=torch.float64, device=self.values.device)
-        for part, column in zip(self.parts(gathered), columns, strict=True):
-            part.copy_(column)
-        return gathered
+    def gather(self, flat: torch.Tensor) -> torch.Tensor:
+        """Return what lies in `flat`, laid out as the exchange's, as fp64 [R, values]."""
+        gathered = torch.index_select(flat.view(-1), 0, self._places).view_as(self.values)
+        return torch.where(self.space.present, gathered, 0.0).double()
 
     def columns_of(self, flat: torch.Tensor) -> list[torch.Tensor]:
         """Return views of `flat`, laid out as the exchange's: the columns of every matrix, [rank, length]."""
@@ -153,5 +165,4 @@ class Factor:
 
     def parts(self, columns: torch.Tensor) -> list[torch.Tensor]:
         """Split [R, values] into the matrices' own columns [rank, length]; they share memory."""
-        parts = torch.split(columns, self._lengths, dim=1)
-        return [part[:rank] for part, rank in zip(parts, self._ranks, strict=True)]
+        return [part[:rank] for part, rank in zip(self.space.split(columns), self._ranks, strict=True)]

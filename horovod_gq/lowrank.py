@@ -4,7 +4,7 @@ PowerSGD (Vogels 2019, algorithm 1) sums P = M Q, orthonormalizes it, sums Q = M
 plus residual as a matrix [first dimension, rest]. It only ever sums, so P and Q travel as the packed words of
 `QuantizedExchange`, by either exchange, each column with a delayed scale of its own. Q starts from the last step's
 (warm start), orthonormalized, so that all columns of P keep their magnitude; a column that has become zero is replaced
-by a fixed one.
+by a fixed one. Processors may differ in the last bits of that start: it shapes what they sum, not what they apply.
 
 A rank's residual is M - P S^T, S its own share of the averaged Q: what its message said, rounding included. The mean
 of these residuals is that of PowerSGD's, M - P Q^T with the averaged Q. But there a rank also keeps by how much its
@@ -101,7 +101,6 @@ class LowRankExchange:
         """S of every matrix, in the unit of Q."""
         self._said = [torch.zeros_like(self._q.exchange.flat) for _ in range(num_slots)]
         """By slot, while Q is under way: what this rank's message says, in the layout of the exchange."""
-        self._said_columns = [self._q.columns_of(said) for said in self._said]
         self._fresh = self._draw()
         self._set_start(torch.zeros_like(self._fresh))
         self._work = [self._lay_out(total) for total in self._inputs]
@@ -119,8 +118,7 @@ class LowRankExchange:
             for work in self._work[slot]:
                 work.total.add_(new[work.values])
                 for matrix, q, out in work.left:
-                    # Q lies transposed, so that the product reads both row by row.
-                    out.copy_(torch.nn.functional.linear(matrix, q).T)
+                    torch.mm(q, matrix.T, out=out)  # P and Q lie transposed: all three are read row by row
         self._last_slot = slot
         self._p.exchange.start(slot)
 
@@ -156,7 +154,7 @@ class LowRankExchange:
     def _project(self, slot: int) -> None:
         """Orthonormalize P, keep it as integers, and write Q = M^T P to be sent."""
         space = self._p.space
-        basis = space.orthonormalize(self._p.gather(self._p.columns))
+        basis = space.orthonormalize(self._p.gather(self._p.exchange.flat))
         units = space.ceilings(basis) / 2.0 ** product_bits(space.rank)[0]
         whole = space.round(basis, units)
         self._bases[slot] = (whole, units)
@@ -172,8 +170,8 @@ class LowRankExchange:
 
     def _reconstruct(self, slot: int) -> None:
         """Write P Q^T to `flat`, what this rank has still to say to the residual, and the next Q."""
-        space, columns = self._q.space, self._q.gather(self._q.columns)
-        said = self._q.gather(self._said_columns[slot])
+        space, columns = self._q.space, self._q.gather(self._q.exchange.flat)
+        said = self._q.gather(self._said[slot])
         whole_p, units = self._bases.pop(slot)
         scaled = columns * space.spread(units)
         # One unit for all columns of a matrix: then every sum of products is an integer times this unit.
@@ -192,7 +190,7 @@ class LowRankExchange:
                     total.addmm_(p, share, alpha=-1.0)
             else:
                 work.total.zero_()
-        self._set_start(space.orthonormalize(columns))
+        self._set_start(space.orthonormalize_nearly(columns))
 
     def failures(self) -> list[str]:
         """Names of the tensors that are not finite on some rank; their residuals and columns are dropped."""

@@ -89,11 +89,13 @@ class Quantizer(ABC):
         return self.num_steps < self.config.warmup_steps + len(self._slots) - 1
 
     def check_status(self) -> list[str]:
-        """Names of the tensors that are non-finite on some rank; one device-to-host copy.
+        """Names of the tensors that are non-finite on some rank; one device-to-host copy where there are none.
 
         Raises:
             ValueError: a header does not count every rank (wrong reduce operation, other number of ranks).
         """
+        if not bool(self.status.any()):
+            return []
         status = self.status.tolist()
         found = [(slot.name, {status[unit] for unit in slot.units}) for slot in self.layout.slots]
         for name, values in found:

@@ -100,8 +100,7 @@ def replicas_agree(**fields: Any) -> bool:
         first, *others = (exchange.flat for exchange in exchanges(cluster))
         if not all(torch.equal(first, other) for other in others):
             return False
-    starts = [exchange._q.values for exchange in exchanges(cluster)]
-    return all(torch.equal(starts[0], start) for start in starts)
+    return True
 
 
 @pytest.mark.parametrize("exchange", ["allreduce", "scatter_reduce_allgather"])
@@ -135,7 +134,8 @@ def test_products_of_so_many_bits_are_exact(rank: int) -> None:
     assert min(p_bits, q_bits) >= 9
 
 
-def test_orthonormalize_spans_the_same_space() -> None:
+@pytest.mark.parametrize("exact", [True, False])
+def test_orthonormalize_spans_the_same_space(exact: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     lengths, ranks = [12, 300, 3], [4, 2, 3]
     space = FactorSpace(lengths, ranks, CPU)
@@ -143,7 +143,7 @@ def test_orthonormalize_spans_the_same_space() -> None:
     columns[1, :12] = 0.5 * columns[0, :12]  # dependent
     columns[0, 12:312] *= 1e-9
     columns[1, 312:] = 0.0
-    result = space.orthonormalize(columns)
+    result = (space.orthonormalize if exact else space.orthonormalize_nearly)(columns)
     for before, after, rank in zip(
         columns.split(lengths, 1), result.split(lengths, 1), (3, 2, 2), strict=True
     ):
