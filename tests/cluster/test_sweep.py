@@ -55,6 +55,8 @@ def test_every_method_has_a_row(workspace: Workspace) -> None:
         assert row["timed_steps"] == 2 * row["num_rounds"] == 2 * len(row["step_seconds_by_round"])
     rounds = {row["method"]: row["num_rounds"] for row in rows}
     assert rounds["alone"] == 2
+    assert len({row["efficiency_limit"] for row in rows}) == 1
+    assert 0 < rows[0]["efficiency_limit"] < 2  # two blocks of two steps, on a busy machine
     # `auto` and at least one that it may choose have had further ones, in turn.
     more = {method for method, number in rounds.items() if number > rounds["alone"]}
     assert {"auto"} < more <= {"auto", "sdp", "gq8_bucketed"}

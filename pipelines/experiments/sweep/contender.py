@@ -37,6 +37,7 @@ class Block:
 class Contender:
     """A replica of `model` that trains by `strategy`, or by itself where that is None.
 
+    With `meets` the workers, each by itself, wait for each other before every update: they sum one number.
     `sent_bytes` reads the interface's counter. Mutates nothing of what it is given.
     """
 
@@ -48,8 +49,10 @@ class Contender:
         recipe: RecipeConfig,
         batches: Sequence[Batch],
         sent_bytes: Callable[[], int],
+        *,
+        meets: bool = False,
     ) -> None:
-        self.name = name
+        self.name, self.meets = name, meets
         self.model = copy.deepcopy(model).train()
         self.strategy = strategy
         self.batches = cycle(batches)
@@ -110,6 +113,8 @@ class Contender:
         images, labels = next(self.batches)
         if self.strategy is None:
             compute_gradients(self.model, self.optimizer, images, labels)
+            if self.meets:
+                hvd.allreduce(torch.zeros(1), name=f"{self.name}.meeting")
             self.optimizer.step()
         else:
             parallel_step(self.model, self.optimizer, self.strategy, images, labels, last=False)

@@ -11,6 +11,9 @@ from pipelines.results import Row
 
 ALONE = "alone"
 """Name of the replica that exchanges nothing: the one-worker step, timed on all workers at once."""
+LOCKSTEP = "lockstep"
+"""Name of the replica that exchanges one number a step: what workers lose by waiting for each other, whatever they
+send. It has no row of its own."""
 REFERENCE = "sdp"
 """Method that the others are compared with."""
 
@@ -28,6 +31,8 @@ def sweep_rows(
     steps_per_block: int,
 ) -> list[Row]:
     """Return a row a method, and one with `workers: 1`, method `alone`; a round is one block of every method.
+
+    `efficiency_limit` is the same in all of them: the efficiency of workers that only wait for each other.
 
     Args:
         timed: per worker the blocks whose times count. Methods may have further blocks after the rounds that all
@@ -53,9 +58,11 @@ def sweep_rows(
             **step_values(steps[method]),
             **paired_values(mine, rounds),
             **wire_values(mine, rounds[ALONE], facts["link"]),
+            "efficiency_limit": efficiency(rounds[LOCKSTEP], rounds[ALONE]),
             **sent[method],
         }
         for method, mine in rounds.items()
+        if method != LOCKSTEP
     ]
 
 
@@ -113,19 +120,23 @@ def paired_values(mine: Columns, rounds: Mapping[str, Columns]) -> Row:
 
 
 def wire_values(mine: Columns, alone: Columns, link: str) -> Row:
-    """Return the values of a method's row that say how far its step is from the limit.
+    """Return the values of a method's row that say how far its step is from that of one worker.
 
-    `efficiency`: the step of one worker that exchanges nothing over the method's, round by round. `wire_seconds`: how
-    long the payload takes on the link at its rate; `hidden_wire_seconds`: what of it is not exposed, because the worker
-    computed meanwhile; both None on a link that is not shaped.
+    `efficiency`, see there. `wire_seconds`: how long the payload takes on the link at its rate; `hidden_wire_seconds`:
+    what of it is not exposed, because the worker computed meanwhile; both None on a link that is not shaped.
     """
-    row: Row = {"efficiency": float(np.median(alone["step_seconds"] / mine["step_seconds"]))}
+    row: Row = {"efficiency": efficiency(mine, alone)}
     wire = mine["payload_bytes"] * seconds_per_byte(link)
     hidden = np.maximum(wire - np.maximum(mine["step_seconds"] - alone["step_seconds"], 0.0), 0.0)
     known = link != UNSHAPED
     row["wire_seconds"] = float(np.median(wire)) if known else None
     row["hidden_wire_seconds"] = float(np.median(hidden)) if known else None
     return row
+
+
+def efficiency(mine: Columns, alone: Columns) -> float:
+    """Return the step of one worker that exchanges nothing over the method's, the median of all rounds."""
+    return float(np.median(alone["step_seconds"] / mine["step_seconds"]))
 
 
 def byte_values(mine: Columns, negotiation: NDArray[np.float64], link: str) -> Row:

@@ -18,7 +18,8 @@ NOTES = (
     "*One worker* (method `alone`) trains without any exchange, on all nodes of the run at the same time: it shares "
     "the machine's cores and memory as the workers of the other methods do. *Exposed communication* is what a step "
     "takes longer than this one of the same round and run, *hidden wire time* what the payload takes on the link "
-    "beyond that: the worker computes meanwhile. *Efficiency* is the step of one worker over the method's, at most 1.",
+    "beyond that: the worker computes meanwhile. *Efficiency* is the step of one worker over the method's, at most 1. "
+    "Its *limit* is that of workers that exchange one number a step: each waits for the slower one, whatever it sends.",
     "A block ends when all that it sent has arrived and is applied. Methods that apply updates late (`ssp`, layerwise "
     "updates) so wait once a block for what would otherwise be hidden behind the next steps: a lower bound of what "
     "they gain.",
@@ -82,6 +83,7 @@ def table(rows: list[Row]) -> Iterator[str]:
         "steps",
         *MILLISECONDS.values(),
         "efficiency",
+        "its limit",
         *KILOBYTES.values(),
     ]
     yield markdown_line([*titles, "`sdp` over this", "this over `sdp`, by round"])
@@ -97,7 +99,8 @@ def table(rows: list[Row]) -> Iterator[str]:
             str(row["timed_steps"]),
         ]
         cells += [_scaled(row[key], 1e3) for key in MILLISECONDS]
-        cells += [f"{row['efficiency']:.2f}", *(_scaled(row[key], 1e-3) for key in KILOBYTES)]
+        cells += [f"{row[key]:.2f}" for key in ("efficiency", "efficiency_limit")]
+        cells += [*(_scaled(row[key], 1e-3) for key in KILOBYTES)]
         yield markdown_line([*cells, verdict(row, rows), paired_verdict(row)])
 
 

@@ -17,7 +17,7 @@ from pipelines.experiments.sweep.config import SweepConfig
 from pipelines.experiments.sweep.contender import Block, Contender
 from pipelines.experiments.sweep.job import SweepJob
 from pipelines.experiments.sweep.policy import rivals
-from pipelines.experiments.sweep.rows import ALONE, Blocks, sweep_rows
+from pipelines.experiments.sweep.rows import ALONE, LOCKSTEP, Blocks, sweep_rows
 from pipelines.models import build_model_for
 from pipelines.parallel.run.progress import report_progress
 from pipelines.parallel.strategies import build_strategy
@@ -68,12 +68,12 @@ def run_worker(job: SweepJob) -> None:
 
 def method_facts(method: str, job: SweepJob) -> Row:
     """Return what a row says of its method: the registered strategy, wire width and rank, where it has them."""
-    entry = {} if method == ALONE else build_strategy(method, job.params)[1]
+    entry = {} if method in (ALONE, LOCKSTEP) else build_strategy(method, job.params)[1]
     return {key: entry.get(key) for key in ("strategy", "wire_bits", "factor_rank", "factor_ranks")}
 
 
 def make_contenders(job: SweepJob) -> list[Contender]:
-    """Build one replica a method, equal on all workers, and one that trains alone."""
+    """Build one replica a method, equal on all workers, and two that exchange no gradients."""
     data = load_prepared(job.data_folder)
     model = build_model_for(data, job.model, job.densenet, job.recipe.seed)
     hvd.broadcast_parameters(model.state_dict(), root_rank=0)
@@ -87,7 +87,10 @@ def make_contenders(job: SweepJob) -> list[Contender]:
         num_workers=hvd.size(),
     )
     kept = list(islice(batches, NUM_BATCHES))
-    contenders = [Contender(ALONE, model, None, job.recipe, kept, sent_bytes)]
+    contenders = [
+        Contender(name, model, None, job.recipe, kept, sent_bytes, meets=name == LOCKSTEP)
+        for name in (ALONE, LOCKSTEP)
+    ]
     for method in job.sweep.methods_of(hvd.size()):
         strategy, _ = build_strategy(method, job.params)
         contenders.append(Contender(method, model, strategy, job.recipe, kept, sent_bytes))

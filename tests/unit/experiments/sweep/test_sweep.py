@@ -10,7 +10,7 @@ import pytest
 from pipelines.config.validate import FieldError
 from pipelines.experiments.sweep import SweepConfig, SweepJob
 from pipelines.experiments.sweep.policy import median_interval, policy_table, rivals
-from pipelines.experiments.sweep.rows import ALONE, Blocks, sweep_rows
+from pipelines.experiments.sweep.rows import ALONE, LOCKSTEP, Blocks, sweep_rows
 from pipelines.experiments.sweep.summary import paired_verdict, summarise, verdict
 from pipelines.results import Row
 
@@ -32,7 +32,8 @@ def rows_of(*workers: Blocks) -> dict[str, dict[str, object]]:
 
 def rows_on(link: str, *workers: Blocks) -> list[Row]:
     """Of blocks whose times and bytes both count."""
-    return sweep_rows(workers, workers, COLUMNS, {**FACTS, "link": link}, 4)
+    complete = [{LOCKSTEP: worker[ALONE], **worker} for worker in workers]
+    return sweep_rows(complete, complete, COLUMNS, {**FACTS, "link": link}, 4)
 
 
 def test_a_block_counts_as_long_as_its_slowest_worker() -> None:
@@ -131,6 +132,7 @@ def test_further_blocks_of_some_methods_count_for_their_step_alone() -> None:
 
 def test_times_and_bytes_are_those_of_their_own_blocks() -> None:
     timed, counted = blocks([1.5, 1.6], [1.0, 1.1]), blocks([9.0, 8.0], [7.0, 7.0])
+    timed[LOCKSTEP] = counted[LOCKSTEP] = timed[ALONE]
     timed["gq4"] = [(*block[:3], 9e9, 9e9) for block in timed["gq4"]]
     row = sweep_rows([timed], [counted], COLUMNS, FACTS, 4)[1]
     assert (row["step_seconds_by_round"], row["one_worker_step_seconds_median"]) == ([1.5, 1.6], 1.05)
@@ -332,6 +334,17 @@ def test_what_of_the_wire_is_hidden_behind_computing() -> None:
     assert hidden["hidden_wire_seconds"] == pytest.approx(60e-6)
     exposed = rows_of(blocks([1.25, 2.5, 5.0], [1.0, 2.0, 4.0]))["gq4"]
     assert (exposed["efficiency"], exposed["hidden_wire_seconds"]) == (pytest.approx(0.8), 0.0)
+
+
+def test_the_limit_is_that_of_workers_that_only_wait_for_each_other() -> None:
+    # Alone each is now and then slow; together both are slow whenever one is.
+    workers = [blocks([3.0, 3.0, 3.0], steps) for steps in ([1.0, 2.0, 1.0], [2.0, 1.0, 1.0])]
+    for worker in workers:
+        worker[LOCKSTEP] = [(seconds, 0.0, 0.0, 0.0, 0.0) for seconds in (2.5, 4.0, 1.0)]
+    rows = rows_of(*workers)
+    assert LOCKSTEP not in rows
+    assert {row["efficiency_limit"] for row in rows.values()} == {0.8}  # of 2 / 2.5, 2 / 4 and 1 / 1
+    assert rows["gq4"]["efficiency"] == pytest.approx(2 / 3)
 
 
 def test_an_unshaped_link_has_no_wire_time() -> None:
