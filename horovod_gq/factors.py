@@ -59,7 +59,7 @@ class FactorSpace:
         """Return fp64 [R, matrices]: the smallest power of two that no magnitude of the column exceeds."""
         largest = columns.new_zeros(self.rank, self.num_matrices)
         largest.scatter_reduce_(1, self._owners.expand(self.rank, -1), columns.abs(), "amax")
-        return self._powers[torch.bucketize(largest, self._powers).clamp_(max=len(self._powers) - 1)]
+        return self._powers[torch.bucketize(largest.double(), self._powers).clamp_(max=len(self._powers) - 1)]
 
     def spread(self, per_matrix: torch.Tensor) -> torch.Tensor:
         """Return [R, values] from [R, matrices]."""
@@ -82,8 +82,11 @@ class FactorSpace:
             result += self.spread(coordinates[:, source]) * whole[source]
         return result
 
-    def orthonormalize_nearly(self, columns: torch.Tensor) -> torch.Tensor:
-        """Do the same by matrix products: faster for long columns, but the last bits depend on the processor."""
+    def orthonormalize_nearly(self, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Do the same by matrix products: faster for long columns, but the last bits depend on the processor.
+
+        Returns the columns, and bool [R, matrices]: which of them were independent.
+        """
         parts = self.split(columns)
         gram = columns.new_empty(len(parts), self.rank, self.rank)
         for part, products in zip(parts, gram, strict=True):
@@ -92,7 +95,7 @@ class FactorSpace:
         result = torch.empty_like(columns)
         for part, own, out in zip(parts, coordinates.permute(2, 0, 1), self.split(result), strict=True):
             torch.mm(own, part, out=out)
-        return result
+        return result, torch.diagonal(coordinates).T > 0
 
     def split(self, columns: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the columns of every matrix, [R, length]; views."""
@@ -148,9 +151,9 @@ class Factor:
         """By matrix: its columns in the bucket of the exchange, [rank, length]."""
 
     def gather(self, flat: torch.Tensor) -> torch.Tensor:
-        """Return what lies in `flat`, laid out as the exchange's, as fp64 [R, values]."""
+        """Return what lies in `flat`, laid out as the exchange's, as fp32 [R, values]."""
         gathered = torch.index_select(flat.view(-1), 0, self._places).view_as(self.values)
-        return torch.where(self.space.present, gathered, 0.0).double()
+        return torch.where(self.space.present, gathered, 0.0)
 
     def columns_of(self, flat: torch.Tensor) -> list[torch.Tensor]:
         """Return views of `flat`, laid out as the exchange's: the columns of every matrix, [rank, length]."""

@@ -102,7 +102,7 @@ class LowRankExchange:
         self._said = [torch.zeros_like(self._q.exchange.flat) for _ in range(num_slots)]
         """By slot, while Q is under way: what this rank's message says, in the layout of the exchange."""
         self._fresh = self._draw()
-        self._set_start(torch.zeros_like(self._fresh))
+        self._q.values.copy_(self._fresh)
         self._work = [self._lay_out(total) for total in self._inputs]
         self._bases: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         """By slot, while Q is under way: P as integers fp64 [R, rows of all], and their units fp64 [R, matrices]."""
@@ -154,7 +154,7 @@ class LowRankExchange:
     def _project(self, slot: int) -> None:
         """Orthonormalize P, keep it as integers, and write Q = M^T P to be sent."""
         space = self._p.space
-        basis = space.orthonormalize(self._p.gather(self._p.exchange.flat))
+        basis = space.orthonormalize(self._p.gather(self._p.exchange.flat).double())
         units = space.ceilings(basis) / 2.0 ** product_bits(space.rank)[0]
         whole = space.round(basis, units)
         self._bases[slot] = (whole, units)
@@ -171,16 +171,16 @@ class LowRankExchange:
     def _reconstruct(self, slot: int) -> None:
         """Write P Q^T to `flat`, what this rank has still to say to the residual, and the next Q."""
         space, columns = self._q.space, self._q.gather(self._q.exchange.flat)
-        said = self._q.gather(self._said[slot])
         whole_p, units = self._bases.pop(slot)
-        scaled = columns * space.spread(units)
         # One unit for all columns of a matrix: then every sum of products is an integer times this unit.
-        common = space.ceilings(scaled).amax(0, keepdim=True).expand(space.rank, -1)
+        common = (space.ceilings(columns) * units).amax(0, keepdim=True).expand(space.rank, -1)
         common = (common / 2.0 ** product_bits(space.rank)[1]).clamp(min=2.0**MIN_EXPONENT)
-        whole_q = space.round(scaled, common)
-        self._q.values.copy_(whole_q)
+        per_unit = space.spread((units / common).float())
+        scaled = columns * per_unit  # exact, by powers of two
+        torch.round(scaled, out=self._q.values)
         # The average that is applied is rounded, so every rank's share is, by as much.
-        self._share.copy_(whole_q + (said - columns) * space.spread(units / common))
+        torch.mul(self._q.gather(self._said[slot]), per_unit, out=self._share)
+        self._share.add_(self._q.values.sub(scaled))
         self._p.values.copy_(whole_p * self._p.space.spread(common))
         for work in self._work[slot]:
             for p, q, out in work.product:
@@ -190,7 +190,7 @@ class LowRankExchange:
                     total.addmm_(p, share, alpha=-1.0)
             else:
                 work.total.zero_()
-        self._set_start(space.orthonormalize_nearly(columns))
+        self._set_start(*space.orthonormalize_nearly(columns.double()))
 
     def failures(self) -> list[str]:
         """Names of the tensors that are not finite on some rank; their residuals and columns are dropped."""
@@ -203,7 +203,8 @@ class LowRankExchange:
             for part, matrix in zip(self._q.factors, self._matrices, strict=True):
                 if matrix.name in failed:
                     part.zero_()
-            self._set_start(self._q.values.double())
+            space, columns = self._q.space, self._q.values.double()
+            self._set_start(columns, space.ceilings(columns) > 2.0**MIN_EXPONENT)
         return [matrix.name for matrix in self._matrices if matrix.name in failed]
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
@@ -263,11 +264,9 @@ class LowRankExchange:
             )
         return work
 
-    def _set_start(self, columns: torch.Tensor) -> None:
-        """Take fp64 columns as the next Q; those that are zero, or not finite, become fixed ones."""
-        usable = self._q.space.ceilings(columns) > 2.0**MIN_EXPONENT
-        usable = self._q.space.spread(usable.to(columns.dtype)) > 0
-        self._q.values.copy_(torch.where(usable, columns, self._fresh))
+    def _set_start(self, columns: torch.Tensor, usable: torch.Tensor) -> None:
+        """Take fp64 columns as the next Q, fixed ones in place of those that are not `usable`, bool [R, matrices]."""
+        self._q.values.copy_(torch.where(self._q.space.spread(usable), columns, self._fresh))
 
     def _draw(self) -> torch.Tensor:
         """Random columns fp64 [R, columns of all], alike on every rank and processor, of length about 1."""
