@@ -144,10 +144,10 @@ class Factor:
         """By matrix, [rank, length]; views of `values`."""
         places = torch.arange(self.exchange.flat.numel()).view_as(self.exchange.flat)
         self._places = torch.zeros(self.space.present.shape, dtype=torch.int64)
-        for place, found in zip(self.parts(self._places), self.columns_of(places), strict=True):
+        for place, found in zip(self.parts(self._places), self._columns_of(places), strict=True):
             place.copy_(found)
         self._places = self._places.view(-1).to(device)
-        self.columns = self.columns_of(self.exchange.flat)
+        self.columns = self._columns_of(self.exchange.flat)
         """By matrix: its columns in the bucket of the exchange, [rank, length]."""
 
     def gather(self, flat: torch.Tensor) -> torch.Tensor:
@@ -155,7 +155,7 @@ class Factor:
         gathered = torch.index_select(flat.view(-1), 0, self._places).view_as(self.values)
         return torch.where(self.space.present, gathered, 0.0)
 
-    def columns_of(self, flat: torch.Tensor) -> list[torch.Tensor]:
+    def _columns_of(self, flat: torch.Tensor) -> list[torch.Tensor]:
         """Return views of `flat`, laid out as the exchange's: the columns of every matrix, [rank, length]."""
         slots, first = self.exchange.codec.layout.slots, 0
         found = []

@@ -76,7 +76,11 @@ def test_the_committed_parameters_have_no_problem_here(write: Write) -> None:
         ("model: densenet22\n", "model: densenet23\n", "convergence.model: densenet23: .*fits no block rule"),
         ("{ model: densenet22, seeds", "{ model: nothing, seeds", "convergence.parity.sets.digits.model: nothing: "),
         ("sdp\n  margin_points: 1.0", "ssp\n  margin_points: 1.0", "time_to_accuracy.reference: 'ssp' is not allowed"),
-        ("methods: [sdp, gq4_bucketed, gq_lowrank4]", "methods: [sdp, gq5]", "time_to_accuracy.methods: 'gq5' is no v"),
+        (
+            "methods: [sdp, gq4_bucketed, gq_lowrank4]",
+            "methods: [sdp, gq5]",
+            "time_to_accuracy.methods: 'gq5' is no va",
+        ),
         ("source: cifar10", "source: nowhere", "study.cifar10_whole.source: 'nowhere' is no known data set; known"),
         ("name: digits ", "name: digit ", "prepare.name: 'digit' is no known data set; known: cifar10"),
         ("initial_width: null", "initial_width: 0", "densenet.initial_width: 0 is not allowed; allowed: null or"),
