@@ -5,16 +5,28 @@ from typing import Any
 
 import pytest
 
-from tests.unit.tracking.stores import mlflow
+from tests.unit.tracking.stores import undisturbed_settings
 
 
 @pytest.fixture(autouse=True)
 def _working_folder(tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in the store's folder, with no settings from outside or of the test before."""
+    """Work in the store's folder, with no settings but the test's own."""
     base: Path = tmp_path_factory.getbasetemp() / "tracking"
     base.mkdir(exist_ok=True)
     monkeypatch.chdir(base)
-    for name in ("MLFLOW_TRACKING_URI", "GQBENCH_PIPELINE_RUN"):
-        monkeypatch.delenv(name, raising=False)
-    mlflow.set_tracking_uri(None)  # it is the whole process's, and takes the variable away
+    undisturbed_settings(monkeypatch)
     return base
+
+
+@pytest.fixture
+def base(_working_folder: Path) -> Path:
+    """The folder with the store of all tests of this package, mlflow.db."""
+    return _working_folder
+
+
+@pytest.fixture
+def own_journals(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder of the test's own, in which its journals are, as a stage of the pipeline run "lost"."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GQBENCH_PIPELINE_RUN", "lost")
+    monkeypatch.setenv("no_proxy", "*")

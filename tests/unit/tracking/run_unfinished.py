@@ -1,4 +1,4 @@
-"""Begin a training's run whose store is away, log epochs, and die without a word; started by test_lost.py."""
+"""Begin a training's run whose store is away, log epochs, and die without a word; started by test_journals.py."""
 
 import os
 import signal

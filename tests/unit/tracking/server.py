@@ -55,7 +55,11 @@ class MlflowServer:
             time.sleep(0.05)
 
     def kill(self) -> None:
+        """Kill it, if it runs, and wait until nothing answers."""
+        if not self._pid:
+            return
         os.kill(self._pid, signal.SIGKILL)
+        self._pid = 0
         while unreachable(f"{self.uri}/health", 60) is None:  # the kernel has not closed its port yet
             time.sleep(0.01)
 

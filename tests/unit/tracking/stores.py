@@ -4,11 +4,23 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipelines.tracking import TrackingConfig
 from pipelines.tracking.store import prepare_environment
 
 prepare_environment()
 mlflow = importlib.import_module("mlflow")
+
+
+def undisturbed_settings(patch: pytest.MonkeyPatch) -> None:
+    """Take away the settings from outside or of the test before; no store counts as lost on a busy machine."""
+    for name in ("MLFLOW_TRACKING_URI", "GQBENCH_PIPELINE_RUN"):
+        patch.delenv(name, raising=False)
+    mlflow.set_tracking_uri(None)  # it is the whole process's, and takes the variable away
+    patch.setattr("pipelines.tracking.store._PROBE_SECONDS", 600.0)
+    patch.setattr("pipelines.tracking.keeping.PATIENCE_SECONDS", 600.0)
+    patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "600")
 
 
 def own_store() -> str:

@@ -1,12 +1,10 @@
 """A store that is away, hangs, is locked or full: the work goes on, and later everything is there, once."""
 
 import contextlib
-import json
 import random
 import resource
 import signal
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,42 +13,34 @@ from typing import Any
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.tracking import Role, keeping, open_run, store
-from pipelines.tracking.journal import FOLDER, pending, read
+from pipelines.tracking import open_run, store
+from pipelines.tracking.journal import pending
 from pipelines.tracking.sending import send
 from stages import track
 from tests.imports import ROOT
 from tests.soak import Tried, times
 from tests.unit.tracking.logged import HISTORY, content, log_training
 from tests.unit.tracking.server import MlflowServer, closed_port
-from tests.unit.tracking.stores import config, mlflow, own_store
+from tests.unit.tracking.stores import config, mlflow, own_store, undisturbed_settings
+
+pytestmark = pytest.mark.usefixtures("own_journals")
 
 CALLS = 14
 """How often `log_training` calls `between`."""
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     server = MlflowServer(tmp_path_factory.mktemp("server"))
     yield server
     server.end()
 
 
 @pytest.fixture
-def base(_working_folder: Path) -> Path:
-    """The folder with the store of all tests of this package, mlflow.db."""
-    return _working_folder
-
-
-@pytest.fixture(autouse=True)
-def _own_folder(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Journals of a test are its own, and a busy machine is no lost store."""
-    monkeypatch.setattr(store, "_PROBE_SECONDS", 600.0)
-    monkeypatch.setattr(keeping, "PATIENCE_SECONDS", 600.0)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "600")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GQBENCH_PIPELINE_RUN", "lost")
-    monkeypatch.setenv("no_proxy", "*")
+def served(_server: MlflowServer) -> Iterator[MlflowServer]:
+    """A server that does not run before a test nor, however the test ends, after it."""
+    yield _server
+    _server.kill()
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +48,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]
     """What a store holds whose server never failed."""
     folder = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
+        undisturbed_settings(patch)  # this is made before any test's own settings
         patch.chdir(folder)
         patch.setenv("GQBENCH_PIPELINE_RUN", "lost")
         log_training(config("whole"), folder)
@@ -137,7 +128,6 @@ def test_a_server_that_hangs_holds_nothing_up_and_doubles_nothing(
     monkeypatch.setattr(store, "_PROBE_SECONDS", 600.0)
     assert send(config("hangs", served.uri)).runs == 2
     assert same(content(served.uri, "hangs"), undisturbed)
-    served.kill()
 
 
 REQUESTS = (
@@ -270,94 +260,3 @@ def test_where_no_disk_has_room_the_work_goes_on_and_one_line_says_so(
     assert send(config("nowhere", f"sqlite:///{base}/mlflow.db")).runs == 1
     run = content(f"sqlite:///{base}/mlflow.db", "nowhere")[0]
     assert ({key for key, *_ in run["numbers"]}, run["params"]) == ({"loss", "train_seconds", "a"}, {})
-
-
-def die(uri: str, experiment: str, epochs: int) -> None:
-    """Run a training's process whose store is away until it kills itself."""
-    command = [sys.executable, "-m", "tests.unit.tracking.run_unfinished", uri, experiment, str(epochs)]
-    done = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-
-
-def test_what_killed_processes_could_not_send_becomes_one_run(base: Path) -> None:
-    away = f"http://127.0.0.1:{closed_port()}"
-    store_uri = f"sqlite:///{base}/mlflow.db"
-    die(away, "killed twice", 1)
-    die(away, "killed twice", 2)
-    first, second = pending()
-    # A kill in the middle of a line, and a journal that its process still holds: neither stops the others.
-    with (second / "calls.jsonl").open("ab") as calls:
-        calls.write(b'{"target": null, "name": "log_hi')
-    assert [len(read(folder).calls) for folder in (first, second)] == [1, 2]
-    assert send(config("killed twice", store_uri)).runs == 2
-    (run,) = content(store_uri, "killed twice")
-    assert run["status"] == "KILLED"
-    with open_run(
-        config("killed twice", store_uri), "train", "m", {"seed": 1}, role=Role.MODEL, resumes=True
-    ) as tracker:
-        tracker.log_history(HISTORY)
-    found = {one["name"]: one for one in content(store_uri, "killed twice")}
-    assert found["m"]["status"] == "FINISHED"
-    losses = {number: count for number, count in found["m"]["numbers"].items() if number[0] == "loss"}
-    assert losses == {("loss", e, repr(1 / e), 2000 * e): 1 for e in (1, 2, 3)}
-
-
-def test_what_is_still_being_written_is_not_sent(base: Path) -> None:
-    away = config("held", f"http://127.0.0.1:{closed_port()}")
-    here = config("held", f"sqlite:///{base}/mlflow.db")
-    with open_run(away, "train", "m", {"seed": 1}) as tracker:
-        tracker.log_history(HISTORY)
-        sent = send(here)
-        assert (sent.runs, sent.held) == (0, 1)
-    assert (send(here).runs, pending()) == (1, [])
-
-
-@pytest.mark.parametrize("damage", ["no json\n", '{"opening": "of another version"}\n', ""])
-def test_a_journal_that_cannot_be_read_is_kept_and_named(damage: str, base: Path) -> None:
-    for name in ("1-1-first", "2-2-second"):
-        (FOLDER / name).mkdir(parents=True)
-        (FOLDER / name / "lock").touch()
-        (FOLDER / name / "calls.jsonl").write_text(damage)
-    sent = send(config("damaged", f"sqlite:///{base}/mlflow.db"))
-    assert {folder.name for folder in sent.refused} == {"1-1-first.refused", "2-2-second.refused"}
-    assert all((folder / "calls.jsonl").read_text() == damage for folder in sent.refused)
-    assert not pending()
-
-
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("__init__", {}),
-        ("run_of", {}),
-        ("log_figure", {"path": "/etc/hostname"}),
-        ("log_artifact", {"path": "files/../../../x"}),
-    ],
-)
-def test_a_hostile_journal_calls_nothing_and_sends_no_file_of_others(
-    name: str, arguments: dict[str, str], base: Path
-) -> None:
-    away = config("hostile", f"http://127.0.0.1:{closed_port()}")
-    with open_run(away, "train", "m", {"seed": 1}) as tracker:
-        tracker.log_history(HISTORY)
-    with (pending()[0] / "calls.jsonl").open("a") as calls:
-        calls.write(json.dumps({"target": None, "name": name, "arguments": arguments, "moment": 1}) + "\n")
-    sent = send(config("hostile", f"sqlite:///{base}/mlflow.db"))
-    assert (sent.runs, len(sent.refused)) == (0, 1)
-    assert content(f"sqlite:///{base}/mlflow.db", "hostile") == []
-
-
-def test_a_record_that_the_store_refuses_does_not_stop_the_others(base: Path) -> None:
-    away = config("refused", f"http://127.0.0.1:{closed_port()}")
-    for seed in (1, 2):
-        with open_run(away, "train", f"m{seed}", {"seed": seed}) as tracker:
-            tracker.log_history(HISTORY)
-    calls = pending()[0] / "calls.jsonl"
-    opening, first, *rest = calls.read_text().splitlines()
-    wrong = json.loads(first) | {
-        "name": "set_tags",
-        "arguments": {"tags": {"a name with a bad sign: \u0007": "x"}},
-    }
-    calls.write_text("\n".join([opening, json.dumps(wrong), *rest]) + "\n")
-    sent = send(config("refused", f"sqlite:///{base}/mlflow.db"))
-    assert (sent.runs, len(sent.refused)) == (1, 1)
-    assert any(run["name"] == "m2" for run in content(f"sqlite:///{base}/mlflow.db", "refused"))
