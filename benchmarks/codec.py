@@ -20,8 +20,8 @@ import torch
 
 from horovod_gq.codec import BucketCodec
 from horovod_gq.config import WIRE_WIDTHS, GQConfig, num_levels
-from horovod_gq.kernels import num_planes
 from horovod_gq.layout import ROW, BucketLayout
+from horovod_gq.packing import num_planes
 
 VGG16_CHANNELS = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 """Input channels of VGG-16's 13 convolutions and the output of the last (Simonyan and Zisserman 2015)."""
@@ -37,9 +37,9 @@ def convolution_shapes() -> list[tuple[str, tuple[int, ...]]]:
 
 def make_codec(wire_bits: int, compiled: bool, rounding: str) -> BucketCodec:
     """Build a codec past its calibration step, for two workers where the width carries two."""
-    layout = BucketLayout(convolution_shapes(), num_planes(wire_bits))
-    config = GQConfig(wire_bits=wire_bits, compile_kernels=compiled, rounding=rounding)
     workers = 1 if wire_bits == 2 else 2
+    layout = BucketLayout(convolution_shapes(), num_planes(wire_bits, workers))
+    config = GQConfig(wire_bits=wire_bits, compile_kernels=compiled, rounding=rounding)
     codec = BucketCodec(layout, config, wire_bits, workers=workers, rank=0, device=torch.device("cpu"))
     if compiled and not codec.kernels_compiled:
         raise SystemExit("the kernels could not be compiled, so there is nothing to measure")

@@ -29,7 +29,7 @@ from pipelines.parallel.formats.pool import Group
 from pipelines.parallel.virtual_cluster import run_workers
 
 STEPS = (4, 8, 16, 32)
-WIDTHS, RANKS = (8, 4, 2), (8, 4, 2, 1)
+WIDTHS, RANKS = (8, 4, 3, 2), (8, 4, 2, 1)
 
 
 class Images(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -43,6 +44,7 @@ class Arrivals:
         self._all = range(len(bucket.parameters))
         self._last: int | None = None
         self._hooks: dict[int, Any] = {}
+        weakref.finalize(self, _remove, self._hooks).atexit = False
         self._counts: dict[int, int] = {}
         self._done = 0
         self._sent_version: int | None = None
@@ -95,28 +97,40 @@ class Arrivals:
             self._hooks[place] = parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
 
     def _make_hook(self, place: int) -> Callable[[torch.Tensor], None]:
-        name = self._bucket.names[place]
+        # Python does not see what a tensor's hook holds: a hook that held this, and so its tensor, would never go.
+        this = weakref.ref(self)
 
         def hook(_: torch.Tensor) -> None:
-            self._on_gradient(self._bucket, name)
-            count = self._counts[place] = self._counts.get(place, 0) + 1
-            if count > self._passes:
-                raise ValueError(
-                    f"{name} got gradients from {count} backward passes in one step, but backward_passes_per_step "
-                    f"is {self._passes}; call step() in between, or raise backward_passes_per_step"
-                )
-            if count < self._passes:
-                return
-            self._done += 1
-            if self._all_in():
-                self._last = place
-                self.complete = True
-                self._on_complete()
+            arrivals = this()
+            if arrivals is not None:
+                arrivals._count(place)
 
         return hook
+
+    def _count(self, place: int) -> None:
+        name = self._bucket.names[place]
+        self._on_gradient(self._bucket, name)
+        count = self._counts[place] = self._counts.get(place, 0) + 1
+        if count > self._passes:
+            raise ValueError(
+                f"{name} got gradients from {count} backward passes in one step, but backward_passes_per_step "
+                f"is {self._passes}; call step() in between, or raise backward_passes_per_step"
+            )
+        if count < self._passes:
+            return
+        self._done += 1
+        if self._all_in():
+            self._last = place
+            self.complete = True
+            self._on_complete()
 
     def _all_in(self) -> bool:
         if len(self._hooks) == len(self._all):
             return self._done == len(self._all)
         added = self._bucket.exchange.flat._version - self._first_version
         return added == self._passes * len(self._all)
+
+
+def _remove(hooks: dict[int, Any]) -> None:
+    for hook in hooks.values():
+        hook.remove()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from horovod_gq import scale as scales
-from horovod_gq.kernels import digit_dtype, field_dtype, half_lanes
+from horovod_gq.packing import digit_dtype, num_words, whole_vectors
 from horovod_gq.quantizer import Quantizer, Slot, unviewed
 
 
@@ -22,8 +22,6 @@ class BucketCodec(Quantizer):
         if self.wire_bits != 16:
             dtype = digit_dtype(self.wire_bits)
             self._digits = torch.zeros(self.layout.num_rows, self.layout.row, dtype=dtype, device=self.device)
-            self._packable = unviewed(self._digits.view(torch.int32).view(self._planes, -1))
-        self._plane_scale = unviewed(self._row_scale.view(self._planes, -1))
 
     @property
     def _header_size(self) -> int:
@@ -31,7 +29,7 @@ class BucketCodec(Quantizer):
 
     def num_message_words(self) -> int:
         """Int32 words of the message that `encode` returns in the steady state."""
-        return self._header_size + self.layout.num_values * self.wire_bits // 32
+        return self._header_size + num_words(self.layout.num_values, self.wire_bits, self.workers)
 
     def encode(self, flat: torch.Tensor, slot_number: int = 0) -> torch.Tensor:
         """Return the message of this rank's gradients `flat` fp32 [rows, 128] (padding must be zero).
@@ -43,7 +41,7 @@ class BucketCodec(Quantizer):
             assert slot.fp32 is not None
             return slot.fp32
         if self.wire_bits != 16:
-            self._kernels.pack(self._packable, unviewed(slot.words[self._header_size :]))
+            self._pack(self._digits, slot.words[self._header_size :])
         header = slot.words[: self._header_size].view(self.layout.num_units, -1)
         self.scale.write_header(self._sum_squares, slot.steps, slot.index, header)
         return slot.words
@@ -56,7 +54,7 @@ class BucketCodec(Quantizer):
         words = unviewed(slot.words[self._header_size :].view(-1, self.layout.row))
         half = self.layout.num_rows // 2
         self._quantize_rows(self._kernels.quantize, slice(half), flat, slot, words)
-        self._quantize_rows(self._kernels.quantize_onto, slice(half, None), flat, slot, words)
+        self._quantize_rows(self._kernels.quantize_onto, slice(half, None), flat, slot, whole_vectors(words))
 
     def decode(self, message: torch.Tensor, out: torch.Tensor, slot_number: int = 0) -> None:
         """Write the average over the ranks to `out` fp32 [rows, 128] from the summed message.
@@ -71,13 +69,5 @@ class BucketCodec(Quantizer):
             return
         header = message[: self._header_size].view(self.layout.num_units, -1)
         self.scale.read_header(header, slot.index, self.status)
-        payload = message[self._header_size :]
-        payload.add_(half_lanes(self.wire_bits))
-        fields = payload.view(field_dtype(self.wire_bits)).view(-1, self.layout.row)
         torch.mul(slot.row_steps, 1.0 / self.workers, out=self._row_scale)
-        self._kernels.unpack(
-            unviewed(fields),
-            self._shifts,
-            self._plane_scale,
-            unviewed(out.view(self._planes, -1, self.layout.row)),
-        )
+        self._unpack(message[self._header_size :], self._row_scale, out)

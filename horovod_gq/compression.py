@@ -19,6 +19,7 @@ from horovod_gq.buckets import (
 )
 from horovod_gq.collectives import Collectives
 from horovod_gq.config import UNCOMPRESSED, WIRE_WIDTHS, GQConfig, num_levels
+from horovod_gq.dense import DENSE
 from horovod_gq.grouped import Group, GroupMember, build_groups, finish_groups, horovod_groups
 from horovod_gq.single import SingleTensor, Staging, single_bytes
 from horovod_gq.state import check_config, check_tensors
@@ -174,8 +175,10 @@ class GQ:
             self._build()
         grouped = {name for name, _ in self._grouped}
         singles = [(name, parameter) for name, parameter in self._named if name not in grouped]
+        # At the other widths a message is as long for any number.
+        workers = self._resolve_world()[1] if DENSE in self._widths() else 1
         total = sum(group.bytes_per_step for group in self._groups)
-        return total + sum(single_bytes(name, parameter, self.config) for name, parameter in singles)
+        return total + sum(single_bytes(name, p, self.config, workers) for name, p in singles)
 
     def state_dict(self) -> dict[str, Any]:
         """Residuals and scales by parameter name, with the settings they belong to. Tensors are copies.
@@ -267,9 +270,12 @@ class GQ:
         return self._world
 
     def _check_widths(self, workers: int) -> None:
-        used = {self.config.wire_bits, self.config.small_bits, *(bits for _, bits in self.config.overrides)}
-        for wire_bits in sorted(used & set(WIRE_WIDTHS)):
+        for wire_bits in sorted(self._widths() & set(WIRE_WIDTHS)):
             num_levels(wire_bits, workers)
+
+    def _widths(self) -> set[int]:
+        config = self.config
+        return {config.wire_bits, config.small_bits, *(bits for _, bits in config.overrides)}
 
     def _find(self, gradient: torch.Tensor) -> str:
         """Find whose gradient it is; gradients come in nearly the order of the last step, which is remembered."""

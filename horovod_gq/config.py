@@ -7,10 +7,13 @@ import hashlib
 import math
 from dataclasses import dataclass, fields
 
+from horovod_gq.dense import DENSE, dense_levels
 from horovod_gq.layout import ROW
 
-WIRE_WIDTHS = (2, 4, 8, 16)
-"""Bits of one value on the wire; 32 / width values share one int32 word."""
+WIRE_WIDTHS = (2, 3, 4, 8, 16)
+"""Bits of one value on the wire; 32 / width values share one int32 word, or with 3 as `horovod_gq.dense` says."""
+FACTOR_WIDTHS = (2, 4, 8, 16)
+"""The same of one value of a low-rank factor."""
 
 UNCOMPRESSED = 32
 """Width that an override gives to leave a tensor in fp32."""
@@ -28,7 +31,8 @@ class GQConfig:
     """What every rank must agree on. A mismatch is found at the first step, on every rank."""
 
     wire_bits: int = 4
-    """Bits of one gradient value on the wire, one of 2, 4, 8, 16."""
+    """Bits of one gradient value on the wire, one of 2, 3, 4, 8, 16. 3 is for sums alone, packed without
+    lanes: 3.2 bits for two or four workers, 2.9 for three."""
     exchange: str = "allreduce"
     """`allreduce` sums packed words; `scatter_reduce_allgather` has bytes independent of the workers."""
     rounding: str = "nearest"
@@ -70,7 +74,7 @@ class GQConfig:
         check_choice("nonfinite", self.nonfinite, NONFINITE_ACTIONS)
         check_choice("form", self.form, FORMS)
         check_choice("small_bits", self.small_bits, SMALL_WIDTHS)
-        check_choice("factor_bits", self.factor_bits, WIRE_WIDTHS)
+        check_choice("factor_bits", self.factor_bits, FACTOR_WIDTHS)
         if not 1 <= self.factor_rank <= MAX_FACTOR_RANK:
             raise ValueError(
                 f"factor_rank is {self.factor_rank}; it must lie between 1 and {MAX_FACTOR_RANK}"
@@ -129,21 +133,30 @@ def num_levels(wire_bits: int, workers: int, exchange: str = "allreduce", key: s
     """Largest magnitude L of a quantized value, q in [-L, L].
 
     With `allreduce` the sum over the workers must stay in its lane: L = floor((2^(w-1) - 1) / N).
-    With `scatter_reduce_allgather` words are never summed, so the whole lane is used.
+    With `scatter_reduce_allgather` words are never summed, so the whole lane is used. Width 3 is for
+    sums: L = max(1, floor(4 / N)), for at most 15 workers.
 
     Raises:
         ValueError: no level is left; the message names `key` and the widths that carry so many workers.
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}; it must be at least 1")
-    largest: int = 2 ** (wire_bits - 1) - 1
     if exchange != "allreduce":
-        return largest
-    if largest // workers == 0:
-        fitting = [str(width) for width in WIRE_WIDTHS if (2 ** (width - 1) - 1) // workers > 0]
+        if wire_bits == DENSE:
+            raise ValueError(f'{key}={DENSE} packs sums; with exchange="{exchange}" use {key}=2 or 4')
+        return int(2 ** (wire_bits - 1)) - 1
+    if _levels_in_sums(wire_bits, workers) == 0:
+        allowed = {"factor_bits": FACTOR_WIDTHS, "small_bits": SMALL_WIDTHS[:-1]}.get(key, WIRE_WIDTHS)
+        fitting = [str(width) for width in allowed if _levels_in_sums(width, workers) > 0]
         ways = f"{key} {' or '.join(fitting)}" if fitting else "fewer workers"
         raise ValueError(
             f"{key}={wire_bits} cannot carry the sum of {workers} workers; use {ways}, "
             'or exchange="scatter_reduce_allgather"'
         )
-    return largest // workers
+    return _levels_in_sums(wire_bits, workers)
+
+
+def _levels_in_sums(wire_bits: int, workers: int) -> int:
+    if wire_bits == DENSE:
+        return dense_levels(workers)
+    return int(2 ** (wire_bits - 1) - 1) // workers

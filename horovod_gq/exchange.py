@@ -12,8 +12,8 @@ from horovod_gq import scale as scales
 from horovod_gq.codec import BucketCodec
 from horovod_gq.collectives import Collectives, Pending
 from horovod_gq.config import GQConfig
-from horovod_gq.kernels import num_planes
 from horovod_gq.layout import ROW, BucketLayout
+from horovod_gq.packing import num_planes
 from horovod_gq.scatter import ScatterCodec
 from horovod_gq.timing import Timings
 
@@ -138,7 +138,7 @@ class QuantizedExchange:
     ) -> None:
         self._name, self._collectives, self._timings = name, collectives, timings
         scatter = config.exchange == "scatter_reduce_allgather"
-        row_multiple = num_planes(wire_bits) * (collectives.workers if scatter else 1)
+        row_multiple = num_planes(wire_bits, collectives.workers) * (collectives.workers if scatter else 1)
         layout = BucketLayout(tensors, row_multiple, row, config.scale_group)
         self.codec: BucketCodec | ScatterCodec = (ScatterCodec if scatter else BucketCodec)(
             layout,

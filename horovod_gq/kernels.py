@@ -3,48 +3,28 @@
 Shapes: rows x 128 values (`layout.ROW`; 16 in buckets of short vectors), `step` and `inverse_step` one fp32 value a
 row. Words are int32.
 The same source runs eagerly, as C++ on a CPU and as Triton on a GPU.
-
-A word holds 32 / w digits q in [-(2^(w-1) - 1), 2^(w-1) - 1] as the *signed-digit* sum of q_i * 2^(w i).
-Adding words adds every lane. The bucket is cut into equal planes whose digits share the bits of one byte (of
-one word at width 16), so that packing needs no movement across vector lanes.
 """
 
 from __future__ import annotations
 
 import functools
-import threading
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from types import FunctionType
-from typing import Any
 
 import torch
 
+from horovod_gq.compiling import ONE_THREAD, Example, Kernel, compile_kernel
+from horovod_gq.dense import DENSE
 from horovod_gq.layout import ROW
-
-Kernel = Callable[..., Any]
-
-
-def num_planes(wire_bits: int) -> int:
-    """Parts of a bucket whose digits are merged: 4 at width 2, 2 at widths 4 and 16, 1 at width 8."""
-    return {2: 4, 4: 2, 8: 1, 16: 2}[wire_bits]
-
-
-def digit_dtype(wire_bits: int) -> torch.dtype:
-    """Type in which digits lie before packing (vectorized conversions exist to int8 and int32 only)."""
-    return torch.int32 if wire_bits == 16 else torch.int8
-
-
-def field_dtype(wire_bits: int) -> torch.dtype:
-    """Type as which summed words are read."""
-    return torch.int32 if wire_bits == 16 else torch.uint8
-
-
-def half_lanes(wire_bits: int) -> int:
-    """Return the int32 word with 2^(w-1) in every lane: turns signed digits into bit fields and back."""
-    word = sum(1 << (wire_bits * lane + wire_bits - 1) for lane in range(32 // wire_bits))
-    return word - (1 << 32)  # the top bit is always set
+from horovod_gq.packing import (
+    digit_dtype,
+    make_pack,
+    make_unpack,
+    num_planes,
+    num_words,
+    packable,
+    whole_vectors,
+)
 
 
 @functools.cache
@@ -72,7 +52,8 @@ def make_quantize(rounding: str, shift: int = 0, row: int = ROW) -> Kernel:
         limit: fp32 scalar tensor, L.
         bound: fp32 scalar tensor, B.
         digit_units: fp32 scalar tensor, step / unit (a power of two).
-        digits: int8 or int32 [rows, 128], mutated: set to q, or increased by q << shift where shift is not 0.
+        digits: int8, int32 or fp32 [rows, 128], mutated: set to q. With a shift fp32 whose bits are those of int32
+            digits, which are increased by q << shift.
         row_statistic: fp32 [rows], mutated.
         row_keys: int32 [rows], hash of seed, rank, tensor and row; with stochastic rounding alone.
         step_key: int32 scalar tensor, changes every step; with stochastic rounding alone.
@@ -90,7 +71,7 @@ def make_quantize(rounding: str, shift: int = 0, row: int = ROW) -> Kernel:
         row_statistic: torch.Tensor,
         *keys: torch.Tensor,
     ) -> None:
-        if gradient.shape[1] != row:  # also tells the compiler how long a row is
+        if gradient.shape[1] != row:
             raise ValueError(f"gradient has rows of {gradient.shape[1]} values; they must have {row}")
         total = gradient + residual
         scaled = total * inverse_step[:, None]
@@ -104,7 +85,8 @@ def make_quantize(rounding: str, shift: int = 0, row: int = ROW) -> Kernel:
         kept = (bound * step)[:, None]
         residual.copy_(torch.clamp(total - quantized * step[:, None], -kept, kept))
         if shift:
-            digits.copy_(digits + (quantized.to(digits.dtype) << shift))
+            sums = digits.view(torch.int32) + (quantized.to(torch.int32) << shift)
+            digits.copy_(sums.view(torch.float32))
         else:
             digits.copy_(quantized.to(digits.dtype))
 
@@ -127,54 +109,6 @@ def uniform(row_keys: torch.Tensor, step_key: torch.Tensor, *, num_columns: int)
     return ((mixed >> 8) & 0xFFFFFF).to(torch.float32) * (1.0 / 16777216.0)
 
 
-def make_pack(wire_bits: int) -> Kernel:
-    """Return pack(planes, words): merge digits viewed as int32 [planes, words] into signed-digit words.
-
-    Two's-complement fields become signed digits by (fields ^ H) - H, H = `half_lanes`: no lane can borrow.
-    """
-    half = half_lanes(wire_bits)
-    if wire_bits == 16:
-
-        def pack(planes: torch.Tensor, words: torch.Tensor) -> None:
-            words.copy_(planes[0] + (planes[1] << 16))
-
-    elif wire_bits == 8:
-
-        def pack(planes: torch.Tensor, words: torch.Tensor) -> None:
-            words.copy_((planes[0] ^ half) - half)
-
-    elif wire_bits == 4:
-
-        def pack(planes: torch.Tensor, words: torch.Tensor) -> None:
-            fields = (planes[0] & 0x0F0F0F0F) | ((planes[1] & 0x0F0F0F0F) << 4)
-            words.copy_((fields ^ half) - half)
-
-    else:
-
-        def pack(planes: torch.Tensor, words: torch.Tensor) -> None:
-            low = (planes[0] & 0x03030303) | ((planes[1] & 0x03030303) << 2)
-            high = ((planes[2] & 0x03030303) << 4) | ((planes[3] & 0x03030303) << 6)
-            words.copy_(((low | high) ^ half) - half)
-
-    return pack
-
-
-def make_unpack(wire_bits: int) -> Kernel:
-    """Return unpack(fields, shifts, scale, out): out = (field - 2^(w-1)) * scale.
-
-    `fields` are the words plus `half_lanes`, viewed as uint8 (int32 at width 16) [rows / planes, 128];
-    `shifts` int32 [planes, 1, 1]; `scale` fp32 [planes, rows / planes]; `out` fp32 [planes, rows / planes, 128],
-    mutated. One rounding (of the product); none where the scale is a power of two.
-    """
-    mask, offset = 2**wire_bits - 1, 2 ** (wire_bits - 1)
-
-    def unpack(fields: torch.Tensor, shifts: torch.Tensor, scale: torch.Tensor, out: torch.Tensor) -> None:
-        lanes = (fields.to(torch.int32)[None] >> shifts) & mask
-        out.copy_((lanes - offset).to(torch.float32) * scale[:, :, None])
-
-    return unpack
-
-
 @dataclass(frozen=True)
 class KernelSet:
     """The passes of one width and rounding, compiled or not."""
@@ -187,86 +121,74 @@ class KernelSet:
     compiled: bool
 
 
-_ONE_THREAD = threading.RLock()
-"""Held while kernels are built and called: a variant is compiled at the first call that needs it, and torch fails
-where another thread compiles meanwhile. Virtual workers are threads."""
-
-
-def kernel_set(wire_bits: int, rounding: str, compiled: bool, device_type: str, row: int = ROW) -> KernelSet:
+def kernel_set(
+    wire_bits: int, rounding: str, compiled: bool, device_type: str, row: int = ROW, workers: int = 1
+) -> KernelSet:
     """Return the kernels for rows of so many values, built once a process; see `build_kernel_set`."""
-    with _ONE_THREAD:
-        return build_kernel_set(wire_bits, rounding, compiled, device_type, row)
+    with ONE_THREAD:
+        base_workers = workers if wire_bits == DENSE else 1  # the others have the same for any number
+        return build_kernel_set(wire_bits, rounding, compiled, device_type, row, base_workers)
 
 
 @functools.cache
-def build_kernel_set(wire_bits: int, rounding: str, compiled: bool, device_type: str, row: int) -> KernelSet:
+def build_kernel_set(
+    wire_bits: int, rounding: str, compiled: bool, device_type: str, row: int, workers: int
+) -> KernelSet:
     """Build the kernels; compile them where asked, checked on a small bucket, else eager with one warning."""
     quantize, quantize_onto = (make_quantize(rounding, shift, row) for shift in (0, 16))
-    pack, unpack = make_pack(wire_bits), make_unpack(wire_bits)
+    pack, unpack = make_pack(wire_bits, workers), make_unpack(wire_bits, workers)
     eager = KernelSet(quantize, quantize_onto, pack, unpack, compiled=False)
     if not compiled:
         return eager
+    planes = num_planes(wire_bits, workers)
+    rows = Examples(4 * planes, row, torch.device(device_type))
+    digits = rows.matrix(digit_dtype(wire_bits))
+    words = torch.zeros(num_words(digits.numel(), wire_bits, workers), dtype=torch.int32, device=rows.device)
     try:
-        built = KernelSet(
-            _compile(quantize),
-            _compile(quantize_onto, max_reads=2),
-            _compile(pack),
-            _compile(unpack),
+        return KernelSet(
+            compile_kernel(quantize, rows.quantize(rounding, digits), max_reads=1),
+            compile_kernel(quantize_onto, rows.quantize(rounding, whole_vectors(digits)), max_reads=2)
+            if wire_bits == 16
+            else quantize_onto,
+            compile_kernel(pack, [(packable(digits, wire_bits, workers), 1), (words, 0)], max_reads=1),
+            compile_kernel(unpack, rows.unpack(wire_bits, workers), max_reads=64),
             compiled=True,
         )
-        for num_rows in (4, 12):
-            shape = (num_rows * num_planes(wire_bits), row)
-            _exercise(built, wire_bits, rounding, shape, torch.device(device_type))
     except Exception as error:  # noqa: BLE001 - torch.compile raises any of its backends' exceptions
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         warnings.warn(f"horovod_gq runs its kernels uncompiled (slower): {reason}", stacklevel=2)
         return eager
-    return built
 
 
-def _compile(function: Kernel, max_reads: int = 1) -> Kernel:
-    """Compile one kernel for any number of rows.
+@dataclass(frozen=True)
+class Examples:
+    """Arguments by which kernels are compiled, each with its dimension of rows; None where it has none."""
 
-    torch keeps its compiled variants, at most a few, by code object, which all closures of a `def` share: a copy
-    of the code gives each kernel a store of its own. Gradients are off in every call, because a variant is
-    compiled for one grad mode, and hooks and user code run in different ones.
-    """
-    code = function.__code__.replace()
-    own = FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
-    # Inductor would compute g + r once for the row statistic and once for the digits, in two passes over memory.
-    # Told to keep every value of more than `max_reads` reads, it fuses both into one pass (a third less time).
-    options: dict[str, Any] = {"realize_reads_threshold": max_reads}
-    compiled = torch.compile(own, fullgraph=True, dynamic=True, options=options)
+    num_rows: int
+    row: int
+    device: torch.device
 
-    def run(*tensors: torch.Tensor) -> None:
-        with _ONE_THREAD, torch.no_grad():
-            compiled(*tensors)
+    def matrix(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """Zeros [rows, row]."""
+        return torch.zeros(self.num_rows, self.row, dtype=dtype, device=self.device)
 
-    return run
+    def vector(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """Ones [rows]."""
+        return torch.ones(self.num_rows, dtype=dtype, device=self.device)
 
+    def quantize(self, rounding: str, digits: torch.Tensor) -> list[Example]:
+        """Return the arguments of `quantize`."""
+        gradient, residual = self.matrix(), self.matrix()
+        inverse_step, step, statistic = (self.vector() for _ in range(3))
+        limit, bound, units = (torch.ones((), device=self.device) for _ in range(3))
+        arguments: list[Example] = [(gradient, 0), (residual, 0), (inverse_step, 0), (step, 0)]
+        arguments += [(limit, None), (bound, None), (units, None), (digits, 0), (statistic, 0)]
+        if rounding == "stochastic":
+            step_key = torch.zeros((), dtype=torch.int32, device=self.device)
+            arguments += [(self.vector(torch.int32), 0), (step_key, None)]
+        return arguments
 
-def _exercise(
-    kernels: KernelSet, wire_bits: int, rounding: str, shape: tuple[int, int], device: torch.device
-) -> None:
-    """Run every kernel once on zeros: this is when compilation happens, with the row count left symbolic."""
-    planes = num_planes(wire_bits)
-    num_rows, row = shape
-    gradient, residual, out = (torch.zeros(shape, device=device) for _ in range(3))
-    steps, inverse_steps, statistic = (torch.ones(num_rows, device=device) for _ in range(3))
-    digits = torch.zeros(shape, dtype=digit_dtype(wire_bits), device=device)
-    words = torch.zeros(num_rows * row * wire_bits // 32, dtype=torch.int32, device=device)
-    keys: tuple[torch.Tensor, ...] = ()
-    if rounding == "stochastic":
-        row_keys = torch.zeros(num_rows, dtype=torch.int32, device=device)
-        keys = (row_keys, torch.zeros((), dtype=torch.int32, device=device))
-    fields = words.view(field_dtype(wire_bits)).view(-1, row)
-    packable, scale = digits.view(torch.int32).view(planes, -1), steps.view(planes, -1)
-    unpacked = out.view(planes, -1, row)
-    limit, bound, units = (torch.ones((), device=device) for _ in range(3))
-    shifts = torch.arange(planes, dtype=torch.int32, device=device).view(-1, 1, 1) * wire_bits
-    arguments = (gradient, residual, inverse_steps, steps, limit, bound, units, digits, statistic, *keys)
-    kernels.quantize(*arguments)
-    if wire_bits == 16:
-        kernels.quantize_onto(*arguments)
-    kernels.pack(packable, words)
-    kernels.unpack(fields, shifts, scale, unpacked)
+    def unpack(self, wire_bits: int, workers: int) -> list[Example]:
+        """Return the arguments of `unpack`; no two share memory, or they would be compiled as if they overlapped."""
+        planes = range(num_planes(wire_bits, workers))
+        return [*((self.matrix(), 0) for _ in planes), *((self.vector(), 0) for _ in planes)]

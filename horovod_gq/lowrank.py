@@ -29,22 +29,25 @@ from horovod_gq.collectives import Collectives
 from horovod_gq.config import GQConfig, num_levels
 from horovod_gq.exchange import NamedShape
 from horovod_gq.factors import MIN_EXPONENT, Factor, product_bits
-from horovod_gq.kernels import num_planes
 from horovod_gq.layout import NARROW_ROW, BucketLayout
 from horovod_gq.matrices import Matrix, cut
+from horovod_gq.packing import num_planes, num_words
 from horovod_gq.timing import Timings
 
 
 def saves_bytes(name: str, shape: tuple[int, ...], config: GQConfig) -> bool:
-    """Tell whether the factors of a tensor need fewer bytes than its values through GQ, headers included."""
+    """Tell whether the factors of a tensor need fewer bytes than its values through GQ, headers included.
+
+    As with two workers, so that what is chosen does not depend on how many there are.
+    """
     matrix = Matrix.of(name, shape, config.factor_rank)
-    plain = BucketLayout([(name, shape)], num_planes(config.wire_bits), scale_group=config.scale_group)
+    plain = BucketLayout([(name, shape)], num_planes(config.wire_bits, 2), scale_group=config.scale_group)
     columns = matrix.factor("p") + matrix.factor("q")
-    factors = BucketLayout(columns, num_planes(config.factor_bits), NARROW_ROW)
-    header = len(columns) * scales.header_words(config.factor_bits) * 4
-    full_header = plain.num_units * scales.header_words(config.wire_bits) * 4
-    num_bytes = factors.num_values * config.factor_bits // 8 + header
-    return num_bytes < plain.num_values * config.wire_bits // 8 + full_header
+    factors = BucketLayout(columns, num_planes(config.factor_bits, 2), NARROW_ROW)
+    words = num_words(factors.num_values, config.factor_bits, 2)
+    words += len(columns) * scales.header_words(config.factor_bits)
+    full_words = num_words(plain.num_values, config.wire_bits, 2)
+    return words < full_words + plain.num_units * scales.header_words(config.wire_bits)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,15 @@ from typing import Any
 import torch
 
 from horovod_gq import scale as scales
+from horovod_gq.compiling import Kernel
 from horovod_gq.config import GQConfig, num_levels
-from horovod_gq.kernels import Kernel, kernel_set, num_planes
+from horovod_gq.kernels import kernel_set
 from horovod_gq.layout import BucketLayout
+from horovod_gq.packing import load_fields, num_planes, packable
 from horovod_gq.scale import SharedScale
+
+BLOCK_VALUES = 2**19
+"""Values that are unpacked at a time: what a pass leaves for the next one stays in a cache."""
 
 
 @dataclass
@@ -69,9 +74,9 @@ class Quantizer(ABC):
         self.residual = torch.zeros(layout.num_rows, self.layout.row, device=device)
         self.status = torch.zeros(layout.num_units, dtype=torch.int32, device=device)
         self._kernels = kernel_set(
-            wire_bits, config.rounding, config.compile_kernels, device.type, layout.row
+            wire_bits, config.rounding, config.compile_kernels, device.type, layout.row, workers
         )
-        self._planes = num_planes(wire_bits)
+        self._planes = num_planes(wire_bits, workers)
         self._init_scratch(numels)
         self._slots = [self._new_slot() for _ in range(num_slots)]
         self._canary = scales.settings_canary(
@@ -150,8 +155,6 @@ class Quantizer(ABC):
         )
         self._row_statistic64 = torch.zeros(rows, dtype=torch.float64, device=device)
         self._sum_squares = torch.zeros_like(numels)
-        planes = torch.arange(self._planes, dtype=torch.int32, device=device)
-        self._shifts = (planes * self.wire_bits).view(-1, 1, 1)
         self._step_key = torch.zeros((), dtype=torch.int32, device=device)
         self._keys: tuple[torch.Tensor, ...] = ()
         if self.config.rounding == "stochastic":
@@ -181,6 +184,27 @@ class Quantizer(ABC):
             *(unviewed(keys[rows]) for keys in self._keys[:1]),
             *self._keys[1:],
         )
+
+    def _pack(self, digits: torch.Tensor, words: torch.Tensor) -> None:
+        """Write `digits` [rows, row] to int32 `words`."""
+        self._kernels.pack(unviewed(packable(digits, self.wire_bits, self.workers)), unviewed(words))
+
+    def _unpack(self, words: torch.Tensor, scale: torch.Tensor, out: torch.Tensor) -> None:
+        """Write the digits of int32 `words` times `scale`, fp32 [rows], to `out` [rows, row]; mutates the words."""
+        planes, scales = out.view(self._planes, -1, self.layout.row), scale.view(self._planes, -1)
+        num_rows, block = scales.shape[1], max(1, BLOCK_VALUES // (self._planes * self.layout.row))
+        if num_rows <= block:
+            self._unpack_block(words, scales, planes)
+            return
+        parts = torch.split(words.view(num_rows, -1), block)
+        blocks = zip(parts, torch.split(scales, block, 1), torch.split(planes, block, 1), strict=True)
+        for part in blocks:
+            self._unpack_block(*part)
+
+    def _unpack_block(self, words: torch.Tensor, scales: torch.Tensor, planes: torch.Tensor) -> None:
+        tensors = [unviewed(tensor) for tensor in (*planes.unbind(), *scales.unbind())]
+        load_fields(words, tensors[self._planes - 1], self.wire_bits)
+        self._kernels.unpack(*tensors)
 
     def start(self, flat: torch.Tensor, slot: Slot) -> bool:
         """Begin a step: make the fp32 message in warm-up and return True, else quantize `flat` and return False.

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from horovod_gq import scale as scales
-from horovod_gq.kernels import digit_dtype, field_dtype, half_lanes
-from horovod_gq.quantizer import Quantizer, Slot, row_keys, unviewed
+from horovod_gq.packing import digit_dtype
+from horovod_gq.quantizer import Quantizer, Slot, row_keys
 
 NONFINITE_CODE = 255
 """Code of a step index that marks a tensor with a non-finite value."""
@@ -179,8 +179,7 @@ class ScatterCodec(Quantizer):
         self._segment_numels.clamp_(min=1.0)
 
     def _write_chunk(self, digits: torch.Tensor, codes: torch.Tensor, message: torch.Tensor) -> None:
-        packable = unviewed(digits.view(torch.int32).view(self._planes, -1))
-        self._kernels.pack(packable, unviewed(message[: self._digit_words]))
+        self._pack(digits, message[: self._digit_words])
         message[self._digit_words :].view(torch.uint8)[: codes.numel()].copy_(codes)
 
     def _read_chunk(
@@ -191,13 +190,8 @@ class ScatterCodec(Quantizer):
         codes = message[self._digit_words :].view(torch.uint8)[:num_segments].long()
         steps = self._step_table[codes.clamp(max=scales.NUM_STEPS - 1)].float() * factor
         steps.masked_fill_(codes == NONFINITE_CODE, 0.0)
-        scale = torch.index_select(steps, 0, self._segment_rows[chunk]).view(self._planes, -1)
-        payload = message[: self._digit_words]
-        payload.add_(half_lanes(self.wire_bits))
-        fields = unviewed(payload.view(field_dtype(self.wire_bits)).view(-1, self.layout.row))
-        self._kernels.unpack(
-            fields, self._shifts, unviewed(scale), unviewed(out.view(self._planes, -1, self.layout.row))
-        )
+        scale = torch.index_select(steps, 0, self._segment_rows[chunk])
+        self._unpack(message[: self._digit_words], scale, out)
         return codes
 
     @torch.no_grad()

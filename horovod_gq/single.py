@@ -10,8 +10,8 @@ from horovod_gq import scale as scales
 from horovod_gq.buckets import Form, form_of
 from horovod_gq.codec import BucketCodec
 from horovod_gq.config import UNCOMPRESSED, GQConfig
-from horovod_gq.kernels import num_planes
 from horovod_gq.layout import BucketLayout
+from horovod_gq.packing import num_planes, num_words
 from horovod_gq.timing import Timings
 
 
@@ -72,9 +72,9 @@ class SingleTensor:
         self.codec: BucketCodec | None = None
         form = form_of(name, tuple(parameter.shape), config)
         if form.wire_bits != UNCOMPRESSED:
-            layout, device = layout_of(name, tuple(parameter.shape), form, config), parameter.device
+            layout = layout_of(name, tuple(parameter.shape), form, config, workers)
             self.codec = BucketCodec(
-                layout, config, form.wire_bits, workers=workers, rank=rank, device=device
+                layout, config, form.wire_bits, workers=workers, rank=rank, device=parameter.device
             )
         self.greeted = False
         """Whether an uncompressed tensor has sent its canary (with its first message)."""
@@ -144,16 +144,16 @@ class SingleTensor:
         return message.div(self._workers).to(self._dtype)
 
 
-def layout_of(name: str, shape: tuple[int, ...], form: Form, config: GQConfig) -> BucketLayout:
+def layout_of(name: str, shape: tuple[int, ...], form: Form, config: GQConfig, workers: int) -> BucketLayout:
     """Layout of a tensor that has a message of its own."""
-    return BucketLayout([(name, shape)], num_planes(form.wire_bits), form.row, config.scale_group)
+    return BucketLayout([(name, shape)], num_planes(form.wire_bits, workers), form.row, config.scale_group)
 
 
-def single_bytes(name: str, parameter: torch.nn.Parameter, config: GQConfig) -> int:
+def single_bytes(name: str, parameter: torch.nn.Parameter, config: GQConfig, workers: int) -> int:
     """Bytes of a tensor's own message in the steady state, header and padding included."""
     form = form_of(name, tuple(parameter.shape), config)
     if form.wire_bits == UNCOMPRESSED:
         return parameter.numel() * wire_dtype(parameter.dtype).itemsize
-    layout = layout_of(name, tuple(parameter.shape), form, config)
-    header = layout.num_units * scales.header_words(form.wire_bits) * 4
-    return layout.num_values * form.wire_bits // 8 + header
+    layout = layout_of(name, tuple(parameter.shape), form, config, workers)
+    header = layout.num_units * scales.header_words(form.wire_bits)
+    return 4 * (header + num_words(layout.num_values, form.wire_bits, workers))

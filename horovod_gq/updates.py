@@ -148,6 +148,15 @@ class StaleUpdate:
         return result
 
 
+def used_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """Return what the forward pass of `module` itself may use: where it has parameters of its own, those below, too.
+
+    nn.MultiheadAttention, for one, never calls its `out_proj`, and uses the weight.
+    """
+    has_own = any(True for _ in module.parameters(recurse=False))
+    return list(module.parameters()) if has_own else []
+
+
 class LayerwiseUpdate:
     """Independent layer updates: a bucket is applied just before the forward pass of a module that needs it.
 
@@ -171,11 +180,13 @@ class LayerwiseUpdate:
         """By bucket and group of the optimizer, the parameters."""
         self._synchronized = False
         reducer.on_gradient = self._refuse_late_gradient
+        self._hooks: list[Any] = [
+            model.register_state_dict_pre_hook(lambda *_: self.flush())  # type: ignore[no-untyped-call]
+        ]
         for module in model.modules():
-            needed = {self._bucket_of[p] for p in module.parameters(recurse=False) if p in self._bucket_of}
+            needed = {self._bucket_of[p] for p in used_parameters(module) if p in self._bucket_of}
             if needed:
-                module.register_forward_pre_hook(self._make_hook(sorted(needed)))
-        model.register_state_dict_pre_hook(lambda *_: self.flush())  # type: ignore[no-untyped-call]
+                self._hooks.append(module.register_forward_pre_hook(self._make_hook(sorted(needed))))
 
     def synchronize(self) -> None:
         """Make the averaged gradients available in `p.grad`, waiting for all of them (for clipping, say)."""
@@ -212,6 +223,12 @@ class LayerwiseUpdate:
 
     def zero_grad(self) -> None:
         """Do nothing: a bucket's gradients are zeroed when they have been applied."""
+
+    def remove_hooks(self) -> None:
+        """Apply all buckets and detach from the modules."""
+        self.flush()
+        for hook in self._hooks:
+            hook.remove()
 
     def _apply(self, number: int) -> None:
         bucket = self._under_way.pop(number, None)

@@ -25,7 +25,7 @@ from tests.parallel.gq.common import (
 
 STEPS = 8
 SETTINGS: list[dict[str, Any]] = [
-    {"wire_bits": 4},
+    {"wire_bits": 3},
     {"wire_bits": 8, "rounding": "stochastic", "seed": 3},
     {"wire_bits": 4, "exchange": "scatter_reduce_allgather"},
 ]

@@ -75,7 +75,7 @@ def check_equals_the_fast_path() -> None:
         {"wire_bits": 4},
         {"wire_bits": 8, "rounding": "stochastic"},
         {"wire_bits": 16},
-        {"wire_bits": 4, "overrides": (("classifier.weight", 16), ("features.0.*", 32))},
+        {"wire_bits": 4, "overrides": (("classifier.weight", 3), ("features.0.*", 32))},
         {"wire_bits": 4, "error_feedback": False, "warmup_steps": 3},
         LOWRANK,
         {"small_bits": 8, "scale_group": 256},

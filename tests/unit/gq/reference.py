@@ -6,12 +6,18 @@ import numpy as np
 import numpy.typing as npt
 
 
-def pack(digits: npt.NDArray[np.int64], wire_bits: int) -> npt.NDArray[np.int64]:
+def pack(digits: npt.NDArray[np.int64], wire_bits: int, workers: int = 1) -> npt.NDArray[np.int64]:
     """Signed-digit words of `digits` in the plane order of the codec, as Python-exact integers.
 
     Word j holds bytes 4 j .. 4 j + 3 of each plane; the digit of plane p and byte b sits in bits
-    8 b + w p (at width 16, word j holds digit j of both planes).
+    8 b + w p (at width 16, word j holds digit j of both planes). At width 3, word j holds digit j of every
+    plane, in base 2 N L + 1, the first plane in the lowest place.
     """
+    if wire_bits == 3:
+        largest, num_digits = dense_digits(workers)
+        planes = digits.reshape(num_digits, -1)
+        weights = np.array([(2 * largest + 1) ** place for place in range(num_digits)])
+        return np.asarray((planes * weights[:, None]).sum(0))
     if wire_bits == 16:
         planes = digits.reshape(2, -1)
         return np.asarray(planes[0] + (planes[1] << 16))
@@ -23,8 +29,17 @@ def pack(digits: npt.NDArray[np.int64], wire_bits: int) -> npt.NDArray[np.int64]
     return words
 
 
-def unpack(words: npt.NDArray[np.int64], wire_bits: int) -> npt.NDArray[np.int64]:
+def dense_digits(workers: int) -> tuple[int, int]:
+    """The largest sum of a digit at width 3, and the most digits whose every sum fits into an int32, by trying."""
+    largest = {1: 4, 2: 4, 3: 3, 4: 4}.get(workers, workers)
+    extreme = lambda digits: sum(largest * (2 * largest + 1) ** place for place in range(digits))  # noqa: E731
+    return largest, max(digits for digits in range(1, 33) if extreme(digits) <= 2**31 - 1)
+
+
+def unpack(words: npt.NDArray[np.int64], wire_bits: int, workers: int = 1) -> npt.NDArray[np.int64]:
     """Peel the signed digits off one after the other, lowest lane first (exact integers)."""
+    if wire_bits == 3:
+        return _unpack_dense(words, workers)
     lanes = 32 // wire_bits
     half, base = 2 ** (wire_bits - 1), 2**wire_bits
     rest = words.astype(np.int64)
@@ -42,6 +57,18 @@ def unpack(words: npt.NDArray[np.int64], wire_bits: int) -> npt.NDArray[np.int64
         byte, plane = divmod(lane * wire_bits, 8)
         out[plane // wire_bits, :, byte] = by_lane[lane]
     return out.reshape(-1)
+
+
+def _unpack_dense(words: npt.NDArray[np.int64], workers: int) -> npt.NDArray[np.int64]:
+    largest, num_digits = dense_digits(workers)
+    rest = words.astype(np.int64)
+    planes = []
+    for _ in range(num_digits):
+        digit = (rest + largest) % (2 * largest + 1) - largest
+        planes.append(digit)
+        rest = (rest - digit) // (2 * largest + 1)
+    assert not rest.any()
+    return np.concatenate(planes)
 
 
 def quantize(

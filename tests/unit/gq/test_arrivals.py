@@ -1,5 +1,8 @@
 """When a bucket is sent: by one hook once the order is known, and whatever comes in another order."""
 
+import copy
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -7,10 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from horovod_gq import DistributedOptimizer
 from horovod_gq.buckets import Bucket, build_buckets
 from horovod_gq.config import GQConfig
 from horovod_gq.reducer import GradientReducer
 from horovod_gq.timing import Timings
+from pipelines.parallel.virtual_cluster import run_workers
 
 CONFIG = GQConfig(wire_bits=8, compile_kernels=False, min_numel=1, warmup_steps=100)
 """All messages are fp32, so an average of equal gradients is the gradient, exactly."""
@@ -198,3 +203,33 @@ def test_a_tensor_with_padding_is_copied() -> None:
     reducer.start_rest()
     reducer.finish(0)
     assert torch.equal(model.weight.grad, torch.full((3, ROWS - 1), 2.0))  # type: ignore[arg-type]
+
+
+def test_a_dropped_reducer_leaves_no_hook() -> None:
+    step = Step(bucket_bytes=TWO_A_BUCKET)
+    step.run(0)
+    assert step.num_hooks() == 2
+    del step.reducer
+    gc.collect()
+    assert step.num_hooks() == 0
+
+
+@pytest.mark.parametrize("mode", [{}, {"update": "layerwise"}, {"staleness": 1}, {"averaging_interval": 2}])
+def test_a_dropped_optimizer_and_its_model_are_gone(mode: dict[str, Any]) -> None:
+    start = Branches()
+
+    def work(collectives: Any) -> list[Any]:
+        model = copy.deepcopy(start)
+        optimizer = DistributedOptimizer(
+            torch.optim.SGD(model.parameters(), lr=0.1), model, CONFIG, collectives=collectives, **mode
+        )
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(torch.ones(8, ROWS)).backward()
+            optimizer.step()
+        optimizer.flush()
+        return [weakref.ref(one) for one in (model, optimizer, optimizer.buckets[0])]
+
+    left = run_workers(2, work)
+    gc.collect()
+    assert [reference() for worker in left for reference in worker] == [None] * 6

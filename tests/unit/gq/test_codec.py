@@ -9,11 +9,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._dynamo.utils import counters
 
+from horovod_gq import quantizer
 from horovod_gq.codec import BucketCodec
 from horovod_gq.config import WIRE_WIDTHS, GQConfig, num_levels
-from horovod_gq.kernels import digit_dtype, field_dtype, half_lanes, kernel_set, num_planes
+from horovod_gq.kernels import kernel_set
 from horovod_gq.layout import ROW, BucketLayout
+from horovod_gq.packing import digit_dtype, load_fields, num_planes, num_words, packable
 from horovod_gq.scale import header_words
 from tests.unit.gq import reference
 
@@ -22,13 +25,14 @@ FP32_EPS = 2.0**-23
 
 
 def max_workers(wire_bits: int) -> int:
-    return int(2 ** (wire_bits - 1) - 1)
+    return 15 if wire_bits == 3 else int(2 ** (wire_bits - 1) - 1)
 
 
 def make_codec(
     shapes: list[tuple[int, ...]], wire_bits: int, workers: int = 1, rank: int = 0, **fields: object
 ) -> BucketCodec:
-    layout = BucketLayout([(f"t{i}", shape) for i, shape in enumerate(shapes)], num_planes(wire_bits))
+    named = [(f"t{i}", shape) for i, shape in enumerate(shapes)]
+    layout = BucketLayout(named, num_planes(wire_bits, workers))
     config = GQConfig(wire_bits=wire_bits, **{"compile_kernels": False, **fields})  # type: ignore[arg-type]
     return BucketCodec(layout, config, wire_bits, workers=workers, rank=rank, device=CPU)
 
@@ -43,7 +47,7 @@ def flat_of(codec: BucketCodec, tensors: list[torch.Tensor]) -> torch.Tensor:
 def digits_sent(codec: BucketCodec, message: torch.Tensor) -> torch.Tensor:
     """int64 [rows, 128]: the digits of a message in the order of the bucket."""
     words = message[len(codec.layout.slots) * header_words(codec.wire_bits) :].numpy().astype(np.int64)
-    return torch.from_numpy(reference.unpack(words, codec.wire_bits)).view(-1, ROW)
+    return torch.from_numpy(reference.unpack(words, codec.wire_bits, codec.workers)).view(-1, ROW)
 
 
 @st.composite
@@ -59,25 +63,24 @@ def test_packed_sum_is_the_sum_of_the_digits(
 ) -> None:
     wire_bits, workers = case
     levels = num_levels(wire_bits, workers)
-    kernels = kernel_set(wire_bits, "nearest", False, "cpu")
-    planes = num_planes(wire_bits)
+    kernels = kernel_set(wire_bits, "nearest", False, "cpu", workers=workers)
+    planes = num_planes(wire_bits, workers)
     rng = np.random.default_rng(seed)
     shape = (workers, num_rows * planes * ROW)
     drawn = rng.integers(-levels, levels + 1, shape)
     digits = np.where(drawn >= 0, levels, -levels) if extreme else drawn
-    total = torch.zeros(shape[1] * wire_bits // 32, dtype=torch.int32)
+    total = torch.zeros(num_words(shape[1], wire_bits, workers), dtype=torch.int32)
     for worker in range(workers):
-        dtype = digit_dtype(wire_bits)
-        packable = torch.from_numpy(digits[worker]).to(dtype).view(torch.int32).view(planes, -1)
+        mine = torch.from_numpy(digits[worker]).to(digit_dtype(wire_bits))
         words = torch.empty_like(total)
-        kernels.pack(packable, words)
-        np.testing.assert_array_equal(words.numpy(), reference.pack(digits[worker], wire_bits))
+        kernels.pack(packable(mine, wire_bits, workers), words)
+        np.testing.assert_array_equal(words.numpy(), reference.pack(digits[worker], wire_bits, workers))
         total += words
-    np.testing.assert_array_equal(reference.unpack(total.numpy().astype(np.int64), wire_bits), digits.sum(0))
-    fields = (total + half_lanes(wire_bits)).view(field_dtype(wire_bits))
+    unpacked = reference.unpack(total.numpy().astype(np.int64), wire_bits, workers)
+    np.testing.assert_array_equal(unpacked, digits.sum(0))
     out = torch.empty(planes, num_rows, ROW)
-    shifts = (torch.arange(planes, dtype=torch.int32) * wire_bits).view(-1, 1, 1)
-    kernels.unpack(fields.view(-1, ROW), shifts, torch.ones(planes, num_rows), out)
+    load_fields(total, out[-1], wire_bits)
+    kernels.unpack(*out.unbind(), *torch.ones(planes, num_rows).unbind())
     np.testing.assert_array_equal(out.view(-1).numpy().astype(np.int64), digits.sum(0))
 
 
@@ -135,7 +138,7 @@ def test_encode_equals_the_numpy_reference(
         gradient.numpy(), before.numpy(), step, codec.levels, residual_limit
     )
     words = message[codec._header_size :].numpy()
-    np.testing.assert_array_equal(words, reference.pack(digits.reshape(-1), wire_bits))
+    np.testing.assert_array_equal(words, reference.pack(digits.reshape(-1), wire_bits, workers))
     np.testing.assert_array_equal(codec.residual.numpy(), residual)
 
 
@@ -207,3 +210,35 @@ def test_compiled_kernels_equal_eager_ones(wire_bits: int) -> None:
             assert torch.equal(*outs)
             assert torch.equal(codecs[0].residual, codecs[1].residual)
             assert torch.equal(codecs[0].scale.index, codecs[1].scale.index)
+
+
+@pytest.mark.parametrize("wire_bits", WIRE_WIDTHS)
+def test_unpacking_in_blocks_changes_nothing(wire_bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    outs = []
+    for block_values in (quantizer.BLOCK_VALUES, 3 * num_planes(wire_bits, 1) * ROW, 1):
+        monkeypatch.setattr(quantizer, "BLOCK_VALUES", block_values)
+        codec = make_codec([(50, 370), (3, 500)], wire_bits)
+        generator = torch.Generator().manual_seed(0)
+        out = torch.empty(codec.layout.num_rows, ROW)
+        for _ in range(20):
+            tensors = [
+                torch.randn(50, 370, generator=generator),
+                1e-3 * torch.randn(3, 500, generator=generator),
+            ]
+            codec.decode(codec.encode(flat_of(codec, tensors)).clone(), out)
+        assert not codec.in_warmup
+        outs.append(out)
+    assert torch.count_nonzero(outs[0]) > 0
+    assert torch.equal(outs[0], outs[1])
+    assert torch.equal(outs[0], outs[2])
+
+
+def test_a_kernel_is_compiled_once_for_any_number_of_rows() -> None:
+    kernel = kernel_set(4, "nearest", True, "cpu").unpack
+    counted = counters["stats"]["unique_graphs"]
+    for rows in (2, 3, 64, 1000):
+        low, high = torch.empty(rows, ROW), torch.full((rows, ROW), float(0x1F))
+        kernel(low, high, torch.ones(rows), torch.full((rows,), 2.0))
+        assert torch.equal(low, torch.full_like(low, 15 - 8))
+        assert torch.equal(high, torch.full_like(high, 2.0 * (1 - 8)))
+    assert counters["stats"]["unique_graphs"] == counted

@@ -6,6 +6,7 @@ import pytest
 
 from horovod_gq import GQ, GQConfig, num_levels
 from horovod_gq.config import UNCOMPRESSED
+from horovod_gq.packing import num_words
 
 
 @pytest.mark.parametrize(
@@ -22,19 +23,32 @@ def test_scatter_reduce_allgather_uses_the_whole_lane() -> None:
     assert num_levels(4, 64, "scatter_reduce_allgather") == 7
 
 
+def test_width_3_carries_sums_of_up_to_15_workers() -> None:
+    assert [num_levels(3, workers) for workers in (1, 2, 3, 4, 5, 15)] == [4, 2, 1, 1, 1, 1]
+    # 9^10, 7^11 and 11^9 different words: ten digits, eleven, nine.
+    assert [num_words(990, 3, workers) for workers in (1, 2, 3, 4, 5)] == [99, 99, 90, 99, 110]
+    with pytest.raises(
+        ValueError, match="wire_bits=3 cannot carry the sum of 16 workers; use wire_bits 8 or 16"
+    ):
+        num_levels(3, 16)
+    with pytest.raises(ValueError, match=r"wire_bits=3 packs sums; .* use wire_bits=2 or 4"):
+        num_levels(3, 2, "scatter_reduce_allgather")
+
+
 def test_too_many_workers_names_the_widths_that_work() -> None:
     with pytest.raises(
-        ValueError, match="wire_bits=4 cannot carry the sum of 8 workers; use wire_bits 8 or 16"
+        ValueError, match="wire_bits=4 cannot carry the sum of 8 workers; use wire_bits 3 or 8 or 16"
     ):
         GQ(wire_bits=4, workers=8)
-    with pytest.raises(ValueError, match=r"wire_bits=2 .* use wire_bits 4 or 8 or 16"):
+    with pytest.raises(ValueError, match=r"wire_bits=2 .* use wire_bits 3 or 4 or 8 or 16"):
         GQ(wire_bits=8, overrides=(("head*", 2),), workers=2)
 
 
 @pytest.mark.parametrize(
     "fields",
     [
-        {"wire_bits": 3},
+        {"wire_bits": 5},
+        {"factor_bits": 3},
         {"exchange": "ring"},
         {"rounding": "up"},
         {"warmup_steps": 0},

@@ -14,9 +14,9 @@ from horovod_gq import GQConfig, NonFiniteGradientError, factors, lowrank
 from horovod_gq.buckets import Form, form_of
 from horovod_gq.codec import BucketCodec
 from horovod_gq.factors import FactorSpace, product_bits
-from horovod_gq.kernels import num_planes
 from horovod_gq.layout import NARROW_ROW, BucketLayout
 from horovod_gq.lowrank import LowRankExchange
+from horovod_gq.packing import num_planes
 from horovod_gq.virtual import VirtualCluster
 from tests.references.processor import OtherProcessor, on_another_processor
 
@@ -311,7 +311,7 @@ def test_settings_are_checked() -> None:
 
 @pytest.mark.parametrize("wire_bits", [8, 16])
 def test_compiled_kernels_equal_eager_ones_on_narrow_rows(wire_bits: int) -> None:
-    layout = BucketLayout([("a", (50,)), ("b", (7,)), ("c", (300,))], num_planes(wire_bits), NARROW_ROW)
+    layout = BucketLayout([("a", (50,)), ("b", (7,)), ("c", (300,))], num_planes(wire_bits, 2), NARROW_ROW)
     assert layout.num_values == 16 * (4 + 1 + 19)
     codecs = [
         BucketCodec(layout, GQConfig(compile_kernels=c), wire_bits, workers=2, rank=0, device=CPU)

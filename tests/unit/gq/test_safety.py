@@ -17,8 +17,9 @@ from horovod_gq import GQ, DistributedOptimizer, kernels
 from horovod_gq.buckets import build_buckets
 from horovod_gq.codec import BucketCodec
 from horovod_gq.config import GQConfig
-from horovod_gq.kernels import build_kernel_set, kernel_set, num_planes
+from horovod_gq.kernels import build_kernel_set, kernel_set
 from horovod_gq.layout import BucketLayout
+from horovod_gq.packing import num_planes
 from horovod_gq.scale import check_canary, settings_canary
 from horovod_gq.timing import Timings
 
@@ -29,7 +30,7 @@ def steady_codec(
     shape: tuple[int, ...], compiled: bool, workers: int = 2
 ) -> tuple[BucketCodec, torch.Tensor]:
     """A codec past its calibration, and gradients for it."""
-    layout = BucketLayout([("w", shape)], num_planes(4))
+    layout = BucketLayout([("w", shape)], num_planes(4, 1))
     config = GQConfig(wire_bits=4, compile_kernels=compiled)
     codec = BucketCodec(layout, config, 4, workers=workers, rank=0, device=CPU)
     flat = torch.randn(layout.num_rows, 128)
@@ -142,10 +143,10 @@ except ImportError as error:
 
 
 def test_without_a_compiler_kernels_run_eagerly_with_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(function: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no working C++ compiler\nlong explanation")
 
-    monkeypatch.setattr(kernels, "_compile", broken)
+    monkeypatch.setattr(kernels, "compile_kernel", broken)
     build_kernel_set.cache_clear()
     with pytest.warns(UserWarning, match="uncompiled .*no working C"):
         first = kernel_set(4, "nearest", True, "cpu")
@@ -164,17 +165,15 @@ def test_workers_that_are_threads_may_compile_at_the_same_time() -> None:
         together.wait()
         found = []
         for rows in (4, 1, 3):
-            unpacked = torch.empty(4, rows, 128)
-            fields = torch.full((rows, 128), 0x99, dtype=torch.uint8)
-            shifts = torch.tensor([0, 4, 0, 4], dtype=torch.int32).view(-1, 1, 1)
-            kernel_set(4, "nearest", True, "cpu").unpack(fields, shifts, torch.ones(4, rows), unpacked)
-            found.append(unpacked.sum())
+            low, high = torch.empty(rows, 128), torch.full((rows, 128), float(0x99))
+            kernel_set(4, "nearest", True, "cpu").unpack(low, high, torch.ones(rows), torch.ones(rows))
+            found.append(low.sum() + high.sum())
         return torch.stack(found)
 
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(work, range(workers)))
     # Each half of the byte 0x99 is 9, one above the offset of 8.
-    expected = torch.tensor([4.0, 1.0, 3.0]) * 4 * 128
+    expected = torch.tensor([4.0, 1.0, 3.0]) * 2 * 128
     assert all(torch.equal(result, expected) for result in results)
 
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from horovod_gq import GQ, GQConfig, NonFiniteGradientError
 from horovod_gq.codec import BucketCodec
-from horovod_gq.kernels import num_planes
 from horovod_gq.layout import ROW, BucketLayout
+from horovod_gq.packing import num_planes
 from horovod_gq.virtual import VirtualCluster
 
 SHAPES = {"a": (30, 100), "b": (16, 64), "c": (50, 41)}
@@ -60,8 +60,8 @@ def test_every_group_is_quantized_as_a_tensor_of_its_own_would_be() -> None:
     """A tensor in groups and its pieces as tensors: equal digits, headers and next scales."""
     sizes = [256, 256, 88]
     config = GQConfig(compile_kernels=False, scale_group=256)
-    whole = BucketLayout([("w", (600,))], num_planes(4), scale_group=256)
-    pieces = BucketLayout([(f"p{n}", (size,)) for n, size in enumerate(sizes)], num_planes(4))
+    whole = BucketLayout([("w", (600,))], num_planes(4, 2), scale_group=256)
+    pieces = BucketLayout([(f"p{n}", (size,)) for n, size in enumerate(sizes)], num_planes(4, 2))
     assert whole.num_rows == pieces.num_rows
     codecs = [BucketCodec(x, config, 4, workers=2, rank=0, device=CPU) for x in (whole, pieces)]
     generator = torch.Generator().manual_seed(0)

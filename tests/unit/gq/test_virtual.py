@@ -33,6 +33,7 @@ def exchange(cluster: VirtualCluster, parameter: nn.Parameter, gradients: list[t
     ("workers", "fields"),
     [
         (2, {"wire_bits": 4}),
+        (3, {"wire_bits": 3}),
         (16, {"wire_bits": 8}),
         (64, {"wire_bits": 16}),
         (5, {"wire_bits": 2, "exchange": "scatter_reduce_allgather"}),
@@ -53,6 +54,13 @@ def test_error_feedback_makes_sums_exact_in_the_long_run(workers: int, fields: d
     # Without feedback independent errors would have grown by sqrt(24 / 6) = 2, biased ones by 4.
     assert error_at[24] < 1.4 * error_at[6]
     assert error_at[24] < 0.12 * float(true.norm())
+
+
+def test_width_3_refuses_more_workers_than_its_header_counts() -> None:
+    with pytest.raises(
+        ValueError, match="wire_bits=3 cannot carry the sum of 16 workers; use wire_bits 8 or 16"
+    ):
+        cluster_of(one_tensor(), 16, wire_bits=3)
 
 
 def test_quadratic_converges_at_64_workers() -> None:
