@@ -75,9 +75,15 @@ class DenseLayer(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Layers that each read the maps of the block's input and of all earlier layers."""
+    """Layers that each read the maps of the block's input and of all earlier layers.
 
-    def __init__(self, input_width: int, num_layers: int, config: DenseNetConfig) -> None:
+    The transition to a next block, which the `last` one lacks, belongs to the block: so parameters stand in the order
+    in which they are used, their gradients arrive in the reverse of it, and a bucket of neighbours is complete early.
+    """
+
+    def __init__(
+        self, input_width: int, num_layers: int, config: DenseNetConfig, *, last: bool = True
+    ) -> None:
         super().__init__()
         self.input_width = input_width
         self.growth_rate = config.growth_rate
@@ -87,6 +93,10 @@ class DenseBlock(nn.Module):
         self.layers = nn.ModuleList(
             DenseLayer(input_width + index * config.growth_rate, config) for index in range(num_layers)
         )
+        self.dropout = config.dropout
+        self.next_width = self.output_width if last else int(self.output_width * config.compression)
+        """Maps that the next block, or what stands behind the last one, gets."""
+        self.transition = None if last else ReusedConv(self.output_width, self.next_width, 1)
 
     def forward(self, maps: Tensor, draws: DiscardDraws | None) -> Features:
         """Return the `output_width` normalised maps after `maps` [b, input_width, h, w] went through all layers.
@@ -102,10 +112,16 @@ class DenseBlock(nn.Module):
             layer(features, kept)
         return features
 
+    def leave(self, features: Features) -> Tensor:
+        """Return the next block's input [b, next_width, h / 2, w / 2] of what `forward` has returned."""
+        assert self.transition is not None
+        maps = functional.dropout(self.transition(features), self.dropout, self.training)
+        return functional.avg_pool2d(maps, 2)
+
     def _new_features(self, maps: Tensor) -> Features:
         # Compilers and exporters cannot look into autograd functions of ours.
         if self.memory_efficient and not torch.compiler.is_compiling():
-            parameters = any(parameter.requires_grad for parameter in self.parameters())
+            parameters = any(parameter.requires_grad for parameter in self.layers.parameters())
             return SharedFeatures(self.output_width, needs_gradient=maps.requires_grad or parameters)
         return ConcatenatedFeatures(recompute=self.memory_efficient)
 
@@ -124,14 +140,10 @@ class DenseNet(nn.Module):
         self.stem = nn.Conv2d(num_channels, width, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(self.stem.weight)
         self.blocks = nn.ModuleList()
-        self.transitions = nn.ModuleList()
-        for index, num_layers in enumerate(layers):
-            if index > 0:
-                inputs, width = width, int(width * config.compression)
-                self.transitions.append(ReusedConv(inputs, width, 1))
-            block = DenseBlock(width, num_layers, config)
+        for number, num_layers in enumerate(layers, start=1):
+            block = DenseBlock(width, num_layers, config, last=number == len(layers))
             self.blocks.append(block)
-            width = block.output_width
+            width = block.next_width
         self.head = Head(width)
         self.classifier = nn.Linear(width, num_classes)
         nn.init.zeros_(self.classifier.bias)
@@ -139,7 +151,6 @@ class DenseNet(nn.Module):
         group_size = config.growth_rate if by_layer else config.discard_group_size
         self.draws = DiscardDraws(config.discard_rate, group_size, seed)
         self._discards = config.discard_rate > 0
-        self.dropout = config.dropout
 
     @property
     def changes_every_step(self) -> bool:
@@ -163,10 +174,12 @@ class DenseNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Classify float images; in training mode each step discards anew and advances the generator."""
         draws = self.draws if self.training and self._discards else None
-        features = self.blocks[0](self.stem(images), draws)
-        for transition, block in zip(self.transitions, list(self.blocks)[1:], strict=True):
-            maps = functional.dropout(transition(features), self.dropout, self.training)
-            features = block(functional.avg_pool2d(maps, 2), draws)
+        maps = self.stem(images)
+        for block in self.blocks:
+            assert isinstance(block, DenseBlock)
+            features = block(maps, draws)
+            if block.transition is not None:
+                maps = block.leave(features)
         return self.classifier(self.head(features))  # type: ignore[no-any-return]
 
 

@@ -15,9 +15,9 @@ import torch
 
 from horovod_gq.buckets import DEFAULT_BUCKET_BYTES, Form, assign_buckets
 from horovod_gq.config import UNCOMPRESSED, GQConfig
-from horovod_gq.kernels import num_planes
 from horovod_gq.layout import NARROW_ROW, BucketLayout
 from horovod_gq.matrices import Matrix
+from horovod_gq.packing import num_planes, num_words
 from horovod_gq.scale import CANARY_SIZE, header_words
 
 NamedShape = tuple[str, tuple[int, ...]]
@@ -154,9 +154,10 @@ def quantized_rounds(
     """Return the rounds of a bucket of one width of GQ: packed words summed, or scattered and gathered."""
     width, group = form.wire_bits, config.scale_group
     if config.exchange == "allreduce":
-        layout = BucketLayout(tensors, num_planes(width), form.row, group)
-        return (word_sum(layout.num_units * header_words(width) + layout.num_values * width // 32),)
-    layout = BucketLayout(tensors, num_planes(width) * workers, form.row, group)
+        layout = BucketLayout(tensors, num_planes(width, workers), form.row, group)
+        words = num_words(layout.num_values, width, workers)
+        return (word_sum(layout.num_units * header_words(width) + words),)
+    layout = BucketLayout(tensors, num_planes(width, workers) * workers, form.row, group)
     owners = layout.row_owners(torch.device("cpu")).view(workers, -1)
     # A chunk's rows belong to consecutive units, so its segments are counted by its ends.
     segments = int((owners[:, -1] - owners[:, 0]).max()) + 1

@@ -68,6 +68,8 @@ class Strategy(ABC):
     """What a policy has chosen for now: the wire format of each bucket. Empty where there is nothing to choose."""
     bucket_bytes: int | None = None
     """And the size of the buckets, in bytes of fp32; None where there is nothing to choose."""
+    layerwise: bool | None = None
+    """And whether buckets are applied layer by layer; None where there is nothing to choose."""
 
     def __init__(self, options: Any) -> None:
         self.options = options

@@ -14,7 +14,7 @@ def reference_densenet(model: nn.Module, images: Tensor) -> Tensor:
     maps = functional.conv2d(images, model.stem.weight, padding=1)
     for index, block in enumerate(model.blocks):
         if index > 0:
-            reuse = model.transitions[index - 1]
+            reuse = model.blocks[index - 1].transition
             maps = functional.conv2d(norm_relu(maps, reuse.scale, reuse.shift), reuse.weight)
             maps = functional.avg_pool2d(maps, 2)
         for layer in block.layers:

@@ -98,6 +98,7 @@ class Contender:
         return {
             "choices": [] if strategy is None else list(strategy.choices),
             "bucket_bytes": None if strategy is None else strategy.bucket_bytes,
+            "layerwise": None if strategy is None else strategy.layerwise,
             "warmup_steps": self.warmup_steps,
             "warmup_seconds": self.warmup_seconds,
         }

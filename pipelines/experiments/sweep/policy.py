@@ -37,6 +37,7 @@ def policy_table(rows: list[Row]) -> Iterator[str]:
         cells.append(
             ", ".join(f"{name} ({number})" for name, number in formats.items())
             + ("" if size is None else f" of {size // 1024:,} KiB")
+            + (", layer by layer" if row.get("layerwise") else "")
         )
         yield markdown_line([*cells, *trial_cells(row)])
 
@@ -51,7 +52,7 @@ def trial_cells(row: Row) -> list[str]:
 
 def could_choose(auto: Row, other: Row) -> bool:
     """Whether the method of row `other` is one that `auto` may choose for all buckets: fp32, fp16, GQ, low rank."""
-    if other["strategy"] == "gq":
+    if other["strategy"] in ("gq", "gq_layerwise"):
         return other["wire_bits"] in auto["wire_bits"]
     if other["strategy"] == "gq_lowrank":
         return other.get("factor_rank") in (auto.get("factor_ranks") or [])

@@ -5,15 +5,13 @@ from collections.abc import Mapping, Sequence
 from horovod_gq import GQConfig, num_levels
 from horovod_gq.buckets import Form, assign_buckets
 from horovod_gq.config import UNCOMPRESSED
+from horovod_gq.dense import DENSE, dense_levels
 from horovod_gq.layout import NARROW_ROW, ROW
 from pipelines.parallel.formats.widths import check_width
 from pipelines.parallel.patterns import (
-    Exchange,
     Message,
     NamedShape,
     Number,
-    Pattern,
-    Start,
     bucket_rounds,
     float_sum,
     numel,
@@ -25,10 +23,13 @@ FEWEST_LEVELS = 7
 """Factors travel in 8 bits while that leaves them so many levels, up to 18 workers; measured with 2 and 8."""
 
 
-def format_names(wire_bits: Sequence[int], factor_ranks: Sequence[int]) -> list[str]:
-    """Return what may be chosen for a bucket, the least lossy first."""
+def format_names(
+    wire_bits: Sequence[int], factor_ranks: Sequence[int], configs: Mapping[str, GQConfig]
+) -> list[str]:
+    """Return what may be chosen for a bucket, the least lossy first, as far as `configs` have settings for it."""
     widths = [f"gq{width}" for width in sorted(wire_bits, reverse=True)]
-    return [NONE, HALF, *widths, *(f"rank{rank}" for rank in sorted(factor_ranks, reverse=True))]
+    lossy = [*widths, *(f"rank{rank}" for rank in sorted(factor_ranks, reverse=True))]
+    return [NONE, HALF, *(chosen for chosen in lossy if chosen in configs)]
 
 
 def configs_of(
@@ -36,9 +37,11 @@ def configs_of(
 ) -> dict[str, GQConfig]:
     """Return GQ's settings by format, `small_bits` too: sums where they carry all workers, else the other exchange.
 
-    Raises UserError where a width cannot carry the workers in either way.
+    Width 3, which is for sums alone, is left out where they do not. Raises UserError where a width cannot carry the
+    workers in either way, or no width is left.
     """
-    widths = dict.fromkeys((*wire_bits, small_bits))
+    usable = [width for width in wire_bits if width != DENSE or dense_levels(workers)]
+    widths = dict.fromkeys((*(usable or wire_bits), small_bits))
     configs = {f"gq{width}": _config_of(width, workers) for width in widths if width != UNCOMPRESSED}
     for rank in factor_ranks:
         enough = (2 ** (FACTOR_BITS - 1) - 1) // workers >= FEWEST_LEVELS
@@ -93,23 +96,3 @@ def small_buckets(
     """Return for each bucket of this size, in the order in which they are sent, whether it is one of small tensors."""
     filled = assign_buckets(tensors, next(iter(configs.values())), bucket_bytes)
     return [form.wire_bits == UNCOMPRESSED for form, _ in filled]
-
-
-def plan_pattern(
-    tensors: Sequence[NamedShape],
-    workers: int,
-    configs: Mapping[str, GQConfig],
-    formats: Sequence[str],
-    bucket_bytes: int,
-) -> Pattern:
-    """Return the pattern of fast-path buckets of this size in these formats."""
-    place = {name: number for number, (name, _) in enumerate(tensors)}
-    exchanges = []
-    filled = assign_buckets(tensors, next(iter(configs.values())), bucket_bytes)
-    for (form, names), chosen in zip(filled, formats, strict=True):
-        members = tuple(place[name] for name in names)
-        shapes = [tensors[member] for member in members]
-        small = form.wire_bits == UNCOMPRESSED
-        rounds = rounds_of(chosen, shapes, workers, configs, small=small)
-        exchanges.append(Exchange(tensors=members, rounds=rounds))
-    return Pattern(exchanges=tuple(exchanges), start=Start.BACKWARD)

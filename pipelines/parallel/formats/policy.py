@@ -26,6 +26,8 @@ class StepTimes(NamedTuple):
     """What of it the worker did not wait for others."""
     arrivals: Mapping[str, float]
     """When the gradient of each parameter was there, by name; where that is not measured, empty."""
+    modules_called: bool = False
+    """Whether all of them are of parameters of modules that the forward pass had called; see `ModuleCalls`."""
 
 
 class Policy:
@@ -38,6 +40,9 @@ class Policy:
     2. The lossy ones of the others make some steps each, which show what they do not deliver (`Guard`).
     3. Those within the bound take turns on real steps, each for all buckets, and the cheapest of each bucket (`Trial`).
     4. The winner takes turns with itself in buckets of other sizes, where these may hide more (`Sizes`).
+    5. That winner takes turns with itself updating layer by layer, which hides a part of the wait in the next forward
+       pass and changes no bit, but costs an optimizer step a bucket. Only where parameters are used by calling their
+       modules, for that is where such an update waits.
 
     Args:
         pool: what travels together, and the exchanges.
@@ -52,14 +57,16 @@ class Policy:
         """The plans that may still have a turn; None: any."""
         self.settled = not pool.free(DEFAULT_BUCKET_BYTES)
         """Whether the plan is chosen."""
-        self._formats = format_names(options.wire_bits, options.factor_ranks)
+        self._formats = format_names(options.wire_bits, options.factor_ranks, pool.configs)
         self._steps = 0
         self._timed: list[StepTimes] = []
         self.guard: Guard | None = None
         self.trial: Trial | None = None
         self.plans: list[Plan] = []
         """Those of the trial."""
-        self._sized = False
+        self._refinements = [self._sizes_of, self._updates_of]
+        """What the winner of a trial is compared with next."""
+        self._may_be_layerwise = False
 
     @property
     def watches_arrivals(self) -> bool:
@@ -97,7 +104,10 @@ class Policy:
         names = [name for group in groups for name in group.names]
         # A parameter without gradient is sent when the backward pass is over.
         mine = [fastest.arrivals.get(name, fastest.computing) for name in names]
-        computing, *arrivals = agree([fastest.computing, *mine], self._pool.link, self._device)
+        bypassed = float(not all(step.modules_called for step in self._timed))
+        numbers = agree([fastest.computing, bypassed, *mine], self._pool.link, self._device)
+        computing, bypassed, *arrivals = numbers
+        self._may_be_layerwise = bypassed == 0.0
         self._sizes = Sizes(self._pool, dict(zip(names, arrivals, strict=True)), self._costs, codecs)
         sizes = [group.num_values for group in groups if not group.small]
         self._tried = worth_trying(self._costs, codecs, sizes, computing)
@@ -152,6 +162,10 @@ class Policy:
             plans.setdefault(members, other)
         return self._sizes.worth_trying(list(plans.values()))
 
+    def _updates_of(self, plan: Plan) -> list[Plan]:
+        """Return the winner of the sizes, and the same updating layer by layer where the model lets it."""
+        return [plan, plan._replace(layerwise=True)] if self._may_be_layerwise else [plan]
+
     def _compare(self, plans: Sequence[Plan]) -> None:
         """Let these plans take turns, the least lossy first."""
         options = self._options
@@ -173,8 +187,7 @@ class Policy:
         self.plan = self.plans[trial.plan]
         if not trial.over:
             return
-        if self._sized:
+        if self._refinements:
+            self._compare(self._refinements.pop(0)(self.plan))
+        else:
             self.settled = True
-            return
-        self._sized = True
-        self._compare(self._sizes_of(self.plan))

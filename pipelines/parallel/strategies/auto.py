@@ -1,4 +1,4 @@
-"""A policy that chooses the wire format of each bucket: measured exchanges make the plans, real steps judge them."""
+"""A policy that chooses how gradients travel: measured exchanges make the plans, real steps judge them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,20 +12,21 @@ from horovod_gq.buckets import DEFAULT_BUCKET_BYTES, Bucket
 from horovod_gq.config import UNCOMPRESSED
 from horovod_gq.reducer import GradientReducer
 from horovod_gq.timing import Timings
-from horovod_gq.updates import SynchronousUpdate
-from pipelines.parallel.formats.forms import NONE, configs_of, format_names, plan_pattern, small_buckets
+from horovod_gq.updates import LayerwiseUpdate, SynchronousUpdate
+from pipelines.parallel.formats.calls import ModuleCalls
+from pipelines.parallel.formats.forms import NONE, configs_of, format_names, small_buckets
 from pipelines.parallel.formats.options import AutoOptions
-from pipelines.parallel.formats.plans import Plan, uniform
+from pipelines.parallel.formats.plans import Plan, plan_pattern, uniform
 from pipelines.parallel.formats.policy import Policy, StepTimes
 from pipelines.parallel.formats.pool import FormatPool
 from pipelines.parallel.metering.metered import CostMeter, StepCost, seconds_now
-from pipelines.parallel.patterns import NamedShape, Pattern
+from pipelines.parallel.patterns import Apply, NamedShape, Pattern
 from pipelines.parallel.strategy import HOROVOD, STRATEGIES, Channel, Strategy
 
 
 @STRATEGIES.register("auto")
 class Auto(Strategy):
-    """Chooses for every bucket among fp32, fp16, GQ and low rank, and their size, so that the step is the shortest.
+    """Chooses for every bucket among fp32, fp16, GQ and low rank, their size, and whether a step ends with all updates.
 
     What is tried when is the `Policy`'s. Until a plan drops out, its buffers and residuals wait for its next turn; then
     its residuals are sent with the next gradients, so that nothing is lost. With one worker nothing is exchanged. A run
@@ -40,21 +41,25 @@ class Auto(Strategy):
         """Return what the present choice sends; before there is one, fp32 buckets."""
         if self.plan is None:
             return self._uniform_pattern(NONE, tensors, workers)
-        configs = self._configs(workers)
-        return plan_pattern(tensors, workers, configs, self.plan.formats, self.plan.bucket_bytes)
+        return plan_pattern(tensors, workers, self._configs(workers), self.plan)
 
     def alternatives(self, tensors: Sequence[NamedShape], workers: int) -> list[Pattern]:
-        """Return the pattern of each format for all buckets of the usual size, or of the choice where it was made."""
+        """Return the pattern of each format for all buckets of the usual size, or of the choice where it was made.
+
+        Each twice: applied at the end of the step, then the same layer by layer.
+        """
         if self.plan is not None:
             return [self.pattern(tensors, workers)]
-        formats = format_names(self.options.wire_bits, self.options.factor_ranks)
-        return [self._uniform_pattern(chosen, tensors, workers) for chosen in formats]
+        formats = format_names(self.options.wire_bits, self.options.factor_ranks, self._configs(workers))
+        usual = [self._uniform_pattern(chosen, tensors, workers) for chosen in formats]
+        return [*usual, *(replace(pattern, apply=Apply.MODULE) for pattern in usual)]
 
     def attach(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, channel: Channel = HOROVOD
     ) -> torch.optim.Optimizer:
         """Lay the gradients out in flat buckets, all in fp32 at first."""
         self.optimizer = optimizer
+        self._model = model
         self.device = next(model.parameters()).device
         self.meter, self.timings = CostMeter(self.device), Timings(enabled=True)
         self.link = channel.metered(self.meter, "auto.")
@@ -69,29 +74,36 @@ class Auto(Strategy):
             self.step_start: float | None = None
             self.waited_before = 0.0
             self.arrivals: dict[str, float] = {}
+            self.calls: ModuleCalls | None = None
             self.reducer: GradientReducer | None = None
+            self.applying: SynchronousUpdate | LayerwiseUpdate
             self._install(self.policy.plan)
             # The gradients must stay views of the buckets, or each would be copied once more.
             setattr(optimizer, "zero_grad", self._zero_grad)  # noqa: B010
         return optimizer
 
     def wait(self) -> None:
-        """Wait for the averaged gradients."""
-        if self.link.workers > 1:
-            self.synchronous.synchronize()
+        """Wait for the averaged gradients, unless they are applied layer by layer."""
+        if self.link.workers > 1 and isinstance(self.applying, SynchronousUpdate):
+            self.applying.synchronize()
 
     def update(self) -> None:
         """Step; until the choice is made, time the step and go on to the plan whose turn it is."""
         if self.link.workers == 1:
             self.optimizer.step()
             return
-        self.synchronous.step()
+        self.applying.step()
         self.steps += 1
         if self.settled:
             return
         self.policy.record(self._times())
         self.settled = self.policy.settled
         self._follow_policy()
+
+    def flush(self) -> None:
+        """Apply the layers' updates that are still under way."""
+        if self.link.workers > 1:
+            self.applying.flush()
 
     def step_cost(self) -> StepCost:
         """Return and reset the meter and the timings of the buckets."""
@@ -109,11 +121,13 @@ class Auto(Strategy):
         if self.link.workers == 1:
             return {}
         assert self.plan is not None
+        self.applying.settle()
         return {
             "steps": self.steps,
             "settled": self.settled,
             "bucket_bytes": self.plan.bucket_bytes,
             "choices": list(self.plan.formats),
+            "layerwise": self.plan.layerwise,
             "tensors": self.pool.states(self.plan),
             "unsent": self._unsent_without([self.plan]),
         }
@@ -122,7 +136,7 @@ class Auto(Strategy):
         """Restore the choice, residuals and scales; raises ValueError where they belong to another model."""
         if self.link.workers == 1:
             return super().load_state_dict(state)
-        plan = Plan(state["bucket_bytes"], tuple(state["choices"]))
+        plan = Plan(state["bucket_bytes"], tuple(state["choices"]), state.get("layerwise", False))
         expected = len(self.pool.groups(plan.bucket_bytes))
         if len(plan.formats) != expected:
             raise ValueError(f"the state has {len(plan.formats)} buckets, expected {expected}")
@@ -148,13 +162,15 @@ class Auto(Strategy):
         configs = self._configs(workers)
         small = small_buckets(tensors, configs, DEFAULT_BUCKET_BYTES)
         plan = uniform(chosen, small, DEFAULT_BUCKET_BYTES, self.options.small_bits)
-        return plan_pattern(tensors, workers, configs, plan.formats, plan.bucket_bytes)
+        return plan_pattern(tensors, workers, configs, plan)
 
     def _zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 - gradients must stay views
         self.step_start = None if self.settled else seconds_now(self.device)
         self.waited_before = self.meter.communication_seconds
         self.arrivals = {}
-        self.synchronous.zero_grad()
+        if self.calls is not None:
+            self.calls.begin()
+        self.applying.zero_grad()
         if self.unsent:
             for bucket in self.buckets:
                 for name, parameter in zip(bucket.names, bucket.parameters, strict=True):
@@ -169,19 +185,25 @@ class Auto(Strategy):
             return None
         seconds = seconds_now(self.device) - self.step_start
         waited = self.meter.communication_seconds - self.waited_before
-        return StepTimes(seconds, seconds - waited, self.arrivals)
+        called = self.calls is not None and self.calls.complete
+        return StepTimes(seconds, seconds - waited, self.arrivals, called)
 
     def _note_arrival(self, bucket: Bucket, name: str) -> None:  # noqa: ARG002 - the reducer tells both
         if self.step_start is not None:
             self.arrivals[name] = seconds_now(self.device) - self.step_start
+        if self.calls is not None:
+            self.calls.note_gradient(name)
 
     def _follow_policy(self) -> None:
         """Move on to the policy's plan, and free what has no turn any more; the next gradients take its residuals."""
+        changes = self.policy.plan != self.plan or self.policy.watches_arrivals != self.watches
+        if changes:
+            self.flush()
         kept = self.policy.kept
         if kept is not None:
             self.unsent = self._unsent_without(kept)
             self.pool.keep(kept)
-        if self.policy.plan != self.plan or self.policy.watches_arrivals != self.watches:
+        if changes:
             self._install(self.policy.plan)
 
     @torch.no_grad()
@@ -189,14 +211,25 @@ class Auto(Strategy):
         """Let the gradients move into the buckets of a plan."""
         if self.reducer is not None:
             self.reducer.remove_hooks()
-        self.plan, self.choices, self.bucket_bytes = plan, list(plan.formats), plan.bucket_bytes
+            if isinstance(self.applying, LayerwiseUpdate):
+                self.applying.remove_hooks()
+        self.plan, self.choices = plan, list(plan.formats)
+        self.bucket_bytes, self.layerwise = plan.bucket_bytes, plan.layerwise
         self.buckets = self.pool.buckets(plan)
         self.watches = self.policy.watches_arrivals
         config = next(iter(self.pool.configs.values()))
-        self.reducer = GradientReducer(self.buckets, config, passes=1, every_hook=self.watches)
+        every_hook = self.watches or plan.layerwise
+        self.reducer = GradientReducer(self.buckets, config, passes=1, every_hook=every_hook)
+        if self.calls is not None:
+            self.calls.remove_hooks()
+        self.calls = ModuleCalls(self._model) if self.watches else None
         if self.watches:
             self.reducer.on_gradient = self._note_arrival
-        self.synchronous = SynchronousUpdate(self.reducer, self.optimizer)
+        if plan.layerwise:
+            self.reducer.zero_gradients()  # it takes them to be zero before its first step
+            self.applying = LayerwiseUpdate(self.reducer, self.optimizer, self._model)
+        else:
+            self.applying = SynchronousUpdate(self.reducer, self.optimizer)
 
     def _unsent_without(self, plans: Sequence[Plan]) -> dict[str, torch.Tensor]:
         """Return what waits to be sent, with the residuals that none of these plans will send."""

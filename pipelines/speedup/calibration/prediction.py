@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.parallel.patterns import Number, Pattern
+from pipelines.parallel.patterns import Apply, Number, Pattern
 from pipelines.parallel.strategies import strategy_of
 from pipelines.parallel.strategy import Strategy
 from pipelines.parallel.traces.trace import FREE, Codec, Trace
@@ -44,11 +44,27 @@ def _codecs_by_pattern(trace: Trace, workers: int) -> dict[Pattern, Codec]:
 
 
 def _codec_of(pattern: Pattern, known: Mapping[Pattern, Codec], trace: Trace) -> Codec:
-    """Return the codec of a method with this pattern; else that of fp16 sums, or none for fp32."""
-    if pattern in known:
-        return known[pattern]
+    """Return the codec of a method with this pattern, or with the same but for when sums are applied.
+
+    Else, where it sends integers, that of the method which sends the most similar number of bytes by messages of the
+    same kind; else that of fp16 sums, or none for fp32.
+    """
+    for same in (pattern, *(replace(pattern, apply=apply) for apply in Apply)):
+        if same in known:
+            return known[same]
+    alike = [other for other in known if _kind(other) == _kind(pattern)]
+    numbers = {message.number for each in pattern.exchanges for message in each.rounds}
+    if alike and numbers & {Number.INT32, Number.BYTES}:
+        return known[min(alike, key=lambda other: abs(other.wire_bytes() - pattern.wire_bytes()))]
     halves = any(m.number is Number.FP16 for each in pattern.exchanges for m in each.rounds)
     return trace.codecs.get("sdp_fp16", FREE) if halves else FREE
+
+
+def _kind(pattern: Pattern) -> tuple[object, ...]:
+    """Return what patterns must share for their codecs to cost alike: how, and how often, the largest exchange goes."""
+    largest = max(pattern.exchanges, key=lambda each: sum(message.num_bytes for message in each.rounds))
+    rounds = tuple((message.collective, message.number) for message in largest.rounds)
+    return rounds, pattern.one_message_a_tensor, pattern.interval, pattern.staleness
 
 
 class CellPredictor:

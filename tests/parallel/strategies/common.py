@@ -25,9 +25,9 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "auto": {"wire_bits": [4], "factor_ranks": [], "small_bits": 32, **SHORT_TRIALS},
 }
 BATCH_SIZE = 32
-SNAPSHOT_STEP = 32
+SNAPSHOT_STEP = 40
 """Step after which a run is saved; a multiple of every averaging interval."""
-NUM_STEPS = 40
+NUM_STEPS = 48
 
 
 def methods(params: Path = ROOT / "params.yaml") -> dict[str, dict[str, Any]]:

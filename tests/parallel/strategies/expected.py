@@ -34,12 +34,13 @@ def aligned(num_bytes: int) -> int:
 
 def packed(sizes: list[int], width: int, row: int, exchange: str, group: int | None = None) -> int:
     """Payload of one bucket of GQ: whole planes of rows; docs/horovod_gq.md, wire format."""
-    planes = {2: 4, 4: 2, 8: 1, 16: 2}[width]
+    planes = {2: 4, 3: 10, 4: 2, 8: 1, 16: 2}[width]
     rows = sum(ceil(size / row) for size in sizes)
     scales = sum(ceil(size / group) if group else 1 for size in sizes)
     if exchange == "allreduce":
-        # Eight header lanes a scale.
-        return ceil(rows / planes) * planes * row * width // 8 + scales * 8 * max(4, width) // 8
+        # Eight header lanes a scale. At width 3 and two workers ten values share a word.
+        values = ceil(rows / planes) * planes * row
+        return 4 * values // {3: 10}.get(width, 32 // width) + scales * 8 * max(4, width) // 8
     # Two messages: N chunks and one. A byte for each scale in the chunk that has most.
     total = ceil(rows / (planes * WORKERS)) * planes * WORKERS
     owners = [number for number, size in enumerate(sizes) for _ in range(ceil(size / row))]

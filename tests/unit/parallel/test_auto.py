@@ -102,7 +102,7 @@ def let_win(monkeypatch: pytest.MonkeyPatch, winner: str) -> None:
     class Told(Trial):
         def __init__(self, num_plans: int, *args: Any) -> None:
             super().__init__(num_plans, *args)
-            # The first compares formats, the second the usual size of bucket and another one.
+            # The first compares formats, the second the usual size of bucket and another one, the third both updates.
             self.best = FORMATS.index(winner) if num_plans == len(FORMATS) else 1
 
         def record(self, seconds: float) -> bool:

@@ -6,6 +6,7 @@ import torch
 from horovod_gq import GQConfig
 from horovod_gq.collectives import Collectives
 from horovod_gq.timing import Timings
+from pipelines.errors import UserError
 from pipelines.parallel.formats import guard
 from pipelines.parallel.formats.forms import configs_of, format_names
 from pipelines.parallel.formats.guard import GUARD_STEPS, Guard
@@ -105,7 +106,19 @@ def test_the_guard_has_no_error_for_gradients_of_zero(monkeypatch: pytest.Monkey
 def test_factors_are_wider_where_many_workers_leave_too_few_levels() -> None:
     found = {n: configs_of([4], [2], n)["rank2"].factor_bits for n in (2, 18, 19, 64)}
     assert found == {2: 8, 18: 8, 19: 16, 64: 16}
-    assert format_names([4, 16], [1, 4]) == ["none", "fp16", "gq16", "gq4", "rank4", "rank1"]
+    names = format_names([4, 16], [1, 4], configs_of([4, 16], [1, 4], 2))
+    assert names == ["none", "fp16", "gq16", "gq4", "rank4", "rank1"]
+
+
+def test_width_3_is_no_choice_where_its_sums_do_not_carry_the_workers() -> None:
+    names = {n: format_names([3, 4], [], configs_of([3, 4], [], n)) for n in (2, 15, 16)}
+    assert names == {
+        2: ["none", "fp16", "gq4", "gq3"],
+        15: ["none", "fp16", "gq4", "gq3"],
+        16: ["none", "fp16", "gq4"],
+    }
+    with pytest.raises(UserError, match="wire_bits=3 packs sums"):
+        configs_of([3], [], 16)
 
 
 def test_small_tensors_have_a_width_of_their_own_beside_what_is_lossy() -> None:

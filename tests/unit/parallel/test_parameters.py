@@ -67,7 +67,7 @@ def test_a_wrong_parameter_is_named(tmp_path: Path, old: str, new: str, expected
             "gq4",
             "wire_bits: 4",
             "wire_bits: 5",
-            "methods.gq4.wire_bits: 5 is not allowed; allowed: 2, 4, 8, 16",
+            "methods.gq4.wire_bits: 5 is not allowed; allowed: 2, 3, 4, 8, 16",
         ),
         (
             "gq4",

@@ -141,9 +141,12 @@ def test_auto_chooses_among_the_bytes_of_every_format() -> None:
     assert isinstance(strategy, Auto)
     strategy.options = replace(strategy.options, small_bits=32)
     shapes = shapes_of(Net())
-    plain, half, *widths, rank8, rank4 = strategy.alternatives(shapes, 2)
+    plain, half, *widths, rank8, rank4 = at_the_end = strategy.alternatives(shapes, 2)[:8]
+    assert strategy.alternatives(shapes, 2)[8:] == [
+        replace(pattern, apply=Apply.MODULE) for pattern in at_the_end
+    ]
     assert widths == [
-        pattern_of(name, 2) for name in ("gq16_bucketed", "gq8_bucketed", "gq4_bucketed", "gq2")
+        pattern_of(name, 2) for name in ("gq16_bucketed", "gq8_bucketed", "gq4_bucketed", "gq3")
     ]
     assert rank4 == pattern_of("gq_lowrank4", 2)
     assert rank4.wire_bytes() < rank8.wire_bytes()
@@ -159,9 +162,18 @@ def test_auto_chooses_among_the_bytes_of_every_format() -> None:
     formats = ["gq4"] * num_buckets
     formats[small] = "none"
     strategy.plan = Plan(DEFAULT_BUCKET_BYTES, tuple(formats))
-    assert [p.wire_bytes() for p in strategy.alternatives(shapes, 2)] == [
-        pattern_of("gq4_bucketed", 2).wire_bytes()
-    ]
+    (chosen,) = strategy.alternatives(shapes, 2)
+    assert chosen == pattern_of("gq4_bucketed", 2)
+    strategy.plan = strategy.plan._replace(layerwise=True)
+    assert strategy.alternatives(shapes, 2) == [pattern_of("gq4_layerwise", 2)]
+
+
+def as_then(shapes: list[NamedShape]) -> list[NamedShape]:
+    """Return a model's tensors in the order of the committed sweep: a DenseNet's transitions behind all its blocks."""
+    transitions = [each for each in shapes if ".transition." in each[0]]
+    others = [each for each in shapes if each not in transitions]
+    behind = 1 + max((n for n, (name, _) in enumerate(others) if name.startswith("blocks.")), default=-1)
+    return [*others[:behind], *transitions, *others[behind:]]
 
 
 def test_the_sweep_counted_what_the_patterns_say() -> None:
@@ -185,8 +197,9 @@ def test_the_sweep_counted_what_the_patterns_say() -> None:
         if strategy.bytes_depend_on_gradients:
             continue
         if isinstance(strategy, Auto):
+            strategy.options = replace(strategy.options, wire_bits=tuple(row["wire_bits"]))  # those of then
             # Rows from before it chose the size of its buckets have the usual one.
             strategy.plan = Plan(row.get("bucket_bytes") or DEFAULT_BUCKET_BYTES, tuple(row["choices"]))
-        sent = strategy.pattern(shapes[row["model"]], row["workers"]).sent_bytes(row["workers"])
+        sent = strategy.pattern(as_then(shapes[row["model"]]), row["workers"]).sent_bytes(row["workers"])
         assert sent == pytest.approx(row["wire_bytes_expected_per_step"], rel=1e-12), row["method"]
     assert len(rows) > 200

@@ -11,7 +11,7 @@ from pipelines.parallel.traces.trace import Trace
 from pipelines.speedup.calibration import Calibration, load_calibration
 from pipelines.speedup.calibration.cells import UNSHAPED_BITS, Cell, sweep_cells
 from pipelines.speedup.calibration.fit import FREE_PARAMETERS, fit, machine_of
-from pipelines.speedup.calibration.prediction import CellPredictor
+from pipelines.speedup.calibration.prediction import CellPredictor, programs_of
 from pipelines.speedup.calibration.store import load_trace, traced_models
 from pipelines.speedup.calibration.validation import errors_by_method, fitted_cells, mean_error, validate
 from pipelines.speedup.simulator import IDEAL, Machine
@@ -53,6 +53,26 @@ def row(**other: Any) -> dict[str, Any]:
         "step_seconds_median": 0.2,
         **other,
     }
+
+
+def test_a_policys_formats_cost_what_the_most_similar_method_costs() -> None:
+    """GQ beside small tensors in 8 bits, and at widths and ranks that no method has, is not free."""
+    costs = {
+        "gq8_bucketed": 8.0,
+        "gq4_bucketed": 4.0,
+        "gq16_bucketed": 16.0,
+        "gq_lowrank4": 40.0,
+        "sdp_fp16": 1.0,
+    }
+    trace = make_trace(methods={name: METHODS[name] for name in costs})
+    codecs = {name: replace(codec, encode_fixed=costs[name]) for name, codec in trace.codecs.items()}
+    trace = replace(trace, codecs=codecs)
+    entry = METHODS["auto"] | {"wire_bits": [3, 8, 16], "factor_ranks": [8], "small_bits": 8}
+    programs = programs_of(trace, "auto", entry, 2)
+    # fp32, fp16, 16, 8 and 3 bits, rank 8; then the same layer by layer.
+    assert [sum(program.encode) for program in programs] == pytest.approx(
+        [0.0, 1.0, 16.0, 8.0, 4.0, 40.0] * 2
+    )
 
 
 def traces_of(models: tuple[str, ...]) -> dict[tuple[str, int], Trace]:

@@ -292,7 +292,7 @@ def test_two_workers_send_nothing_of_frozen_layers(method: str, recipe: Recipe) 
 
 
 @pytest.mark.parametrize(
-    "frozen", [{"all": None}, {"all": None, "head": 0.5, "transitions.1": 0.5, "blocks.2": 0.5}]
+    "frozen", [{"all": None}, {"all": None, "head": 0.5, "blocks.1.transition": 0.5, "blocks.2": 0.5}]
 )
 def test_the_gradients_above_frozen_blocks_are_those_of_the_whole_network(
     frozen: dict[str, float | None], recipe: Recipe
