@@ -18,7 +18,7 @@ def workspace(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Worksp
         time_to_accuracy__test_limit=60,
         time_to_accuracy__image_size=None,
         time_to_accuracy__augment={"crop_padding": 0, "flip": False, "cutout": 0},
-        time_to_accuracy__models={MODEL: {"epochs": EPOCHS, "global_batch_size": 64}},
+        time_to_accuracy__models={MODEL: {"epochs": EPOCHS, "global_batch_size": 64, "learning_rate": 0.1}},
         time_to_accuracy__methods=METHODS,
         time_to_accuracy__seeds=SEEDS,
         time_to_accuracy__margin_points=100.0,

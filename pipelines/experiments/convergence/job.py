@@ -44,6 +44,8 @@ class ConvergenceJob(TrainingJob):
     """Rate of the links between emulated nodes that the workers run on, one on each; None: all on localhost."""
     cycle_milliseconds: float | None = None
     """Period of Horovod's negotiation; None: Horovod's own."""
+    rate_key: str = "recipe.learning_rate"
+    """The key to change where a training diverges."""
     parts: Path = PARTS
     """Where the folders of finished seeds lie."""
 
@@ -67,7 +69,7 @@ class ConvergenceJob(TrainingJob):
             key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()
         }
         # More seeds, or other files, leave the rows of a seed what they are.
-        for key in ("seeds", "params", "data_folder", "result_file", "parts"):
+        for key in ("seeds", "params", "data_folder", "result_file", "rate_key", "parts"):
             del values[key]
         text = json.dumps([values, method_entry, data_checksum], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

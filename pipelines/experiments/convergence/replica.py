@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from horovod_gq.collectives import Collectives
-from pipelines.data import PreparedData, training_batches
+from pipelines.data import PreparedData, Split, training_batches
 from pipelines.experiments.convergence.job import ConvergenceJob
 from pipelines.parallel.run.replicas import average_buffers
 from pipelines.parallel.step import parallel_step
@@ -63,7 +63,7 @@ def train_replica(
             loss = train_epoch(batches, optimizer, recipe, epoch, step)
         except DivergedError as error:
             rate = job.recipe.learning_rate
-            raise DivergedError(f"{job.name}: {error}; lower recipe.learning_rate (now {rate})") from None
+            raise DivergedError(f"{job.name}: {error}; lower {job.rate_key} (now {rate})") from None
         seconds += time.perf_counter() - start
         sent_bytes += strategy.step_cost().sent_bytes
         settle_statistics(model, (images for images, _ in batches))
@@ -72,12 +72,23 @@ def train_replica(
             row: Row = {"method": job.method, "workers": job.workers, "seed": seed}
             row |= {"epoch": epoch + 1, "steps": (epoch + 1) * len(batches)}
             row |= {"seconds": None if virtual else seconds, "sent_megabytes": sent_bytes / 1e6}
-            rows.append(row | {"train_loss": loss} | scores(model, data))
+            rows.append(row | {"train_loss": loss} | scores(model, data, collectives, f"seed{seed}."))
     return rows
 
 
-def scores(model: nn.Module, data: PreparedData) -> Row:
-    """Return the loss and the accuracy of a replica on the test part."""
-    logits = predict_logits(model, data.test, data, batch_size=512, device=CPU)
-    loss, accuracy = loss_and_accuracy(logits, data.test.labels)
+def scores(model: nn.Module, data: PreparedData, collectives: Collectives, scope: str = "") -> Row:
+    """Return the loss and the accuracy on the test part, of which each worker predicts a share by its equal replica.
+
+    One collective, named `scope` + "logits": call it on all.
+    """
+    test = data.test
+    first, last = (
+        len(test) * place // collectives.workers for place in (collectives.rank, collectives.rank + 1)
+    )
+    share = Split(images=test.images[first:last], labels=test.labels[first:last])
+    logits = torch.zeros(len(test), data.num_classes)
+    if len(share):
+        logits[first:last] = predict_logits(model, share, data, batch_size=512, device=CPU)
+    logits = collectives.start_sum(logits, f"{scope}logits").wait()
+    loss, accuracy = loss_and_accuracy(logits, test.labels)
     return {"test_loss": loss, "test_accuracy": accuracy}

@@ -7,6 +7,7 @@ from pipelines.cluster.spec import LINKS, is_link
 from pipelines.config import different, number, require, whole
 from pipelines.config.validate import MOST_BATCH, MOST_CYCLE, MOST_EPOCHS, MOST_SEED
 from pipelines.data.config import AugmentConfig, check_limits
+from pipelines.training.config import MOST_RATE
 
 DATA = Path("data/time_to_accuracy")
 RESULTS = Path("results/time_to_accuracy")
@@ -17,12 +18,14 @@ WORKERS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class TimedModel:
-    """How long a model is trained; an entry of `time_to_accuracy.models`."""
+    """How a model is trained; an entry of `time_to_accuracy.models`."""
 
     epochs: int
     """Passes over the training part; the recipe's schedule and warm-up keep their shape."""
     global_batch_size: int
     """Samples of a step, both workers together."""
+    learning_rate: float
+    """Initial rate of a step of `recipe.batch_size` samples, as the study tuned it; linear in the global batch."""
 
     def __post_init__(self) -> None:
         """Check the ranges; raises FieldError."""
@@ -30,6 +33,7 @@ class TimedModel:
         whole(self, "global_batch_size", least=WORKERS, most=MOST_BATCH)
         size = self.global_batch_size
         require(size % WORKERS == 0, "global_batch_size", size, f"a multiple of {WORKERS}")
+        number(self, "learning_rate", above=0.0, most=MOST_RATE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,7 @@ class TimeToAccuracyConfig:
     augment: AugmentConfig
     """As in the section `recipe`."""
     models: dict[str, TimedModel]
-    """What is trained and how long, by registered name."""
+    """What is trained and how, by registered name."""
     methods: tuple[str, ...]
     """Keys of the section `methods`, the reference among them."""
     reference: str

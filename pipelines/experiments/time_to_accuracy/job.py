@@ -23,7 +23,7 @@ def load_job(model: str, method: str, params: Path) -> ConvergenceJob:
         )
     trained = config.models[model]
     shared = shared_sections(params, DATA)
-    shared["recipe"] = replace(shared["recipe"], augment=config.augment)
+    shared["recipe"] = replace(shared["recipe"], augment=config.augment, learning_rate=trained.learning_rate)
     name = f"{model}-{method}"
     return ConvergenceJob(
         name=name,
@@ -35,6 +35,7 @@ def load_job(model: str, method: str, params: Path) -> ConvergenceJob:
         epochs=trained.epochs,
         scores_every_epoch=True,
         result_file=RUNS / f"{name}.json",
+        rate_key=f"time_to_accuracy.models.{model}.learning_rate",
         parts=PARTS,
         params=params,
         link=config.link,

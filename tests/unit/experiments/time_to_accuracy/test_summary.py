@@ -10,6 +10,7 @@ from pipelines.config import load_section
 from pipelines.config.validate import FieldError
 from pipelines.experiments.time_to_accuracy import TimeToAccuracyConfig
 from pipelines.experiments.time_to_accuracy.config import TimedModel
+from pipelines.experiments.time_to_accuracy.job import load_job
 from pipelines.experiments.time_to_accuracy.summary import (
     Runs,
     compare,
@@ -108,7 +109,7 @@ def test_the_page_and_the_report_show_what_was_measured(
     meta = {"checksum": "abc", "num_train": 8500, "num_test": 10000, "image_size_pixels": 16}
     write_json(Path("data/time_to_accuracy/meta.json"), meta)
     config = load_section(TimeToAccuracyConfig, "time_to_accuracy", ROOT / "params.yaml")
-    models = {"m": TimedModel(epochs=3, global_batch_size=128)}
+    models = {"m": TimedModel(epochs=3, global_batch_size=128, learning_rate=0.1)}
     summarise(replace(config, models=models, methods=("sdp", "fast", "poor"), seeds=(1, 2, 3)))
     rows = read_json(results / "time_to_accuracy.json")
     assert [(row["data"], row["link"], row["image_size_pixels"]) for row in rows] == [
@@ -143,4 +144,13 @@ def test_what_cannot_be_is_refused(changes: dict[str, object], message: str) -> 
 
 def test_a_batch_is_shared_by_two() -> None:
     with pytest.raises(FieldError, match="a multiple of 2"):
-        TimedModel(epochs=1, global_batch_size=129)
+        TimedModel(epochs=1, global_batch_size=129, learning_rate=0.1)
+
+
+def test_the_rate_of_a_model_is_linear_in_the_batch_of_both_workers() -> None:
+    with pytest.raises(FieldError, match="learning_rate"):
+        TimedModel(epochs=1, global_batch_size=2, learning_rate=0.0)
+    job = load_job("vgg16_bn", "sdp", ROOT / "params.yaml")
+    recipe = job.recipe_of(3)
+    assert recipe.batch_size == 256 // 2
+    assert recipe.learning_rate == pytest.approx(0.03 * 256 / 64)  # 64: recipe.batch_size
