@@ -17,6 +17,7 @@ from pipelines.experiments.sweep.config import SweepConfig
 from pipelines.experiments.sweep.contender import Block, Contender
 from pipelines.experiments.sweep.job import SweepJob
 from pipelines.experiments.sweep.policy import rivals
+from pipelines.experiments.sweep.restart import restart_horovod
 from pipelines.experiments.sweep.rows import ALONE, LOCKSTEP, Blocks, sweep_rows
 from pipelines.models import build_model_for
 from pipelines.parallel.run.progress import report_progress
@@ -142,7 +143,7 @@ def count_bytes(contenders: Sequence[Contender], job: SweepJob) -> Blocks:
 
     Steps are longer then, because a gradient waits for the negotiation: these blocks are for the bytes alone.
     """
-    set_cycle(max(COUNTING_CYCLE, job.sweep.cycle_of(hvd.size())))
+    restart_horovod(max(COUNTING_CYCLE, job.sweep.cycle_of(hvd.size())))
     blocks: Blocks = {contender.name: [] for contender in contenders}
     for contender in contenders:
         contender.run_block(1)  # Horovod remembers the names of no tensor yet, and negotiates them at length
@@ -150,13 +151,6 @@ def count_bytes(contenders: Sequence[Contender], job: SweepJob) -> Blocks:
         for contender in job.shuffled(contenders, hvd.size(), turn):
             blocks[contender.name].append(astuple(contender.run_block(job.sweep.steps_per_round)))
     return blocks
-
-
-def set_cycle(milliseconds: float) -> None:
-    """Start Horovod's background thread anew with this period (a collective); nothing may be under way."""
-    hvd.shutdown()
-    os.environ["HOROVOD_CYCLE_TIME"] = str(milliseconds)
-    hvd.init()
 
 
 def goes_on(mine: bool) -> bool:
