@@ -164,7 +164,7 @@ def test_orthonormalize_spans_the_same_space(exact: bool) -> None:
     [
         (8, 2, "allreduce"),
         (4, 2, "allreduce"),
-        (8, 16, "allreduce"),
+        (8, 7, "allreduce"),
         (4, 3, "scatter_reduce_allgather"),
         (8, 5, "scatter_reduce_allgather"),
     ],
@@ -175,13 +175,14 @@ def test_what_was_decoded_and_the_residuals_are_what_was_to_be_sent(
     cluster, parameters = cluster_of(workers, factor_bits=factor_bits, exchange=exchange)
     total = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
     true = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
+    gradients = [gradients_of(0, worker) for worker in range(workers)]
+    mean = {name: torch.stack([each[name] for each in gradients]).mean(0) for name in SHAPES}
     error = []
     for _ in range(40):
         for name in SHAPES:
-            gradients = [gradients_of(0, worker)[name] for worker in range(workers)]
-            true[name] += torch.stack(gradients).mean(0)
+            true[name] += mean[name]
         for worker in range(workers):
-            for name, gradient in gradients_of(0, worker).items():
+            for name, gradient in gradients[worker].items():
                 parameters[name].grad = gradient
             cluster.collect(worker)
         cluster.average()
