@@ -20,7 +20,7 @@ Answer = tuple[str, str, str]
 
 def findings() -> str:
     """Return the README's questions and answers, at most ten."""
-    answers = [*_of_the_sweep(), _of_the_accuracy(), *_of_the_study()]
+    answers = [*_of_the_sweep(), _of_whole_trainings(), _of_the_accuracy(), *_of_the_study()]
     assert len(answers) <= 10
     lines = [[question, answer, f"`{command}`"] for question, answer, command in answers]
     return table(["question", "answer", "command"], lines)
@@ -54,6 +54,17 @@ def _of_the_sweep() -> Iterator[Answer]:
         f"fp16 on unshaped links: {fp16[0]:.2f} to {fp16[-1]:.2f} times",
         "make sweep",
     )
+
+
+def _of_whole_trainings() -> Answer:
+    """Return how much sooner trainings on the slow link are as accurate as those with plain sums."""
+    gains = (
+        f"{MODELS[row['model']]} {row['speed_up']:.2f} times ({row['speed_up_low']:.2f} to {row['speed_up_high']:.2f})"
+        for row in rows_of("time_to_accuracy/time_to_accuracy.json")
+        if row["method"] == GQ
+    )
+    question = "How much sooner is a whole training on 100 Mbit/s as accurate?"
+    return question, ", ".join(gains), "make time_to_accuracy"
 
 
 def _of_the_accuracy() -> Answer:
