@@ -20,6 +20,8 @@ PLAIN = "{x:g}"
 """Format of numbers on an axis as they are, without powers of ten."""
 LOG_RATIO = 10
 """Costs that span more than this ratio go on a logarithmic axis; on a shorter one it would have few numbers."""
+WIDE_RATIO = 100
+"""Beyond it an axis has no room for more than one label a decade."""
 
 _STYLE: dict[str, Any] = {
     "figure.dpi": 150,
@@ -87,14 +89,15 @@ def scale_costs(axes: Axes, costs: Sequence[float]) -> None:
     """Make the x axis of parameters or seconds fit: logarithmic where they span decades, else from 0 on."""
     if max(costs) > LOG_RATIO * min(costs):
         axes.set_xscale("log")
-        label_plainly(axes.xaxis, EngFormatter(sep=""))
+        wide = max(costs) > WIDE_RATIO * min(costs)
+        label_plainly(axes.xaxis, EngFormatter(sep=""), (1,) if wide else (1, 2, 5))
     else:
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def label_plainly(axis: Axis, formatter: Formatter | str = PLAIN) -> None:
-    """Label 1, 2 and 5 of every decade of a logarithmic axis, without powers of ten."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+def label_plainly(axis: Axis, formatter: Formatter | str = PLAIN, places: Sequence[int] = (1, 2, 5)) -> None:
+    """Label `places` of every decade of a logarithmic axis, without powers of ten."""
+    axis.set_major_locator(LogLocator(subs=places))
     axis.set_major_formatter(formatter)
     axis.set_minor_locator(NullLocator())
