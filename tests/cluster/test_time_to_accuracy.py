@@ -30,14 +30,14 @@ def workspace(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Worksp
 
 def test_every_epoch_of_every_seed_has_a_row(workspace: Workspace) -> None:
     for method in METHODS:
-        rows = workspace.json(f"results/time_to_accuracy/runs/{MODEL}-{method}.json")
+        rows = workspace.json(f"results/time_to_accuracy/runs/{MODEL}/{method}.json")
         assert [(row["seed"], row["epoch"]) for row in rows] == [(s, e) for s in SEEDS for e in (1, 2)]
         assert all(row["workers"] == 2 and row["sent_megabytes"] > 0 for row in rows)
 
 
 def test_no_training_is_faster_than_its_link(workspace: Workspace) -> None:
     for method in METHODS:
-        rows = workspace.json(f"results/time_to_accuracy/runs/{MODEL}-{method}.json")
+        rows = workspace.json(f"results/time_to_accuracy/runs/{MODEL}/{method}.json")
         for row in rows:
             # 100 Mbit/s are 12.5 MB a second; a bucket passes at once.
             assert row["seconds"] >= 0.9 * row["sent_megabytes"] / 12.5

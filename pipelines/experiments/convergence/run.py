@@ -38,6 +38,11 @@ def run_seeds(job: ConvergenceJob, program: Sequence[str]) -> None:
 
     Raises UserError where a method cannot carry the workers, or with the line of the worker that failed.
     """
+    train_missing(job, program).join()
+
+
+def train_missing(job: ConvergenceJob, program: Sequence[str]) -> FinishedSeeds:
+    """Train the seeds of `job` that are not finished, and return all that are; raises as `run_seeds`."""
     data = load_prepared(job.data_folder)
     parts = FinishedSeeds(job, data.checksum)
     parts.drop_stale()
@@ -47,7 +52,7 @@ def run_seeds(job: ConvergenceJob, program: Sequence[str]) -> None:
         torch.set_num_threads(1)
         for seed in tqdm(parts.missing(), desc=job.name, unit="run", disable=None):
             parts.write(seed, _with_facts(job, train_virtual(job, seed, data)))
-    parts.join()
+    return parts
 
 
 def _launch(job: ConvergenceJob, program: Sequence[str]) -> None:

@@ -13,6 +13,12 @@ from pipelines.training.sections import shared_sections
 PARTS = Path("checkpoints/time_to_accuracy")
 
 
+def load_jobs(model: str, method: str | None, params: Path) -> list[ConvergenceJob]:
+    """Read the trainings of `model` by `method`, None: by every one of the section; raises as `load_job`."""
+    config = load_section(TimeToAccuracyConfig, "time_to_accuracy", params)
+    return [load_job(model, each, params) for each in (config.methods if method is None else [method])]
+
+
 def load_job(model: str, method: str, params: Path) -> ConvergenceJob:
     """Read the trainings of `model` by `method` from `params`; UserError on values that are not allowed."""
     config = load_section(TimeToAccuracyConfig, "time_to_accuracy", params)
@@ -34,7 +40,7 @@ def load_job(model: str, method: str, params: Path) -> ConvergenceJob:
         global_batch_size=trained.global_batch_size,
         epochs=trained.epochs,
         scores_every_epoch=True,
-        result_file=RUNS / f"{name}.json",
+        result_file=RUNS / model / f"{method}.json",
         rate_key=f"time_to_accuracy.models.{model}.learning_rate",
         parts=PARTS,
         params=params,

@@ -56,7 +56,7 @@ def summarise(config: TimeToAccuracyConfig) -> None:
 
 def read_runs(config: TimeToAccuracyConfig, model: str) -> Runs:
     """Read the rows of all methods of a model."""
-    rows = [row for method in config.methods for row in read_json(RUNS / f"{model}-{method}.json")]
+    rows = [row for method in config.methods for row in read_json(RUNS / model / f"{method}.json")]
     runs: Runs = {key: [] for key in product(config.methods, config.seeds)}
     for row in rows:
         runs[row["method"], row["seed"]].append(row)

@@ -144,7 +144,12 @@ COMMANDS = [
     ["time_to_accuracy.train", "--method", "sdp", "--model"],
     ["time_to_accuracy.train", "--model", "densenet100", "--method"],
 ]
-NUMBERS = [["train", "--depth"], ["convergence.curve", "--workers"], ["predict", "s.png", "--top"]]
+NUMBERS = [
+    ["train", "--depth"],
+    ["convergence.curve", "--workers"],
+    ["predict", "s.png", "--top"],
+    ["time_to_accuracy.train", "--model", "densenet100", "--seed"],
+]
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_the_page_and_the_report_show_what_was_measured(
     results = Path("results/time_to_accuracy")
     for method in ("sdp", "fast", "poor"):
         rows = [row for (name, _), mine in runs.items() if name == method for row in mine]
-        write_json(results / f"runs/m-{method}.json", rows)
+        write_json(results / f"runs/m/{method}.json", rows)
     meta = {"checksum": "abc", "num_train": 8500, "num_test": 10000, "image_size_pixels": 16}
     write_json(Path("data/time_to_accuracy/meta.json"), meta)
     config = load_section(TimeToAccuracyConfig, "time_to_accuracy", ROOT / "params.yaml")
